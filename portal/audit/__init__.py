@@ -1,0 +1,1 @@
+"""The record: lists and exports it."""

@@ -1,0 +1,1 @@
+"""The sealed object's bytes: C2SP chunked-encryption (Cobblestone-256), specified in docs/ENVELOPE.md."""

@@ -1,0 +1,83 @@
+"""From a relay's transaction to a stored, announced message.
+
+The types here are what an edge (SMTP now) needs to speak with this chapter; portal/intake/accept.py does the work.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from portal.model.ids import MessageId, OrgId, RelayId
+
+
+@dataclass(frozen=True)
+class Relay:
+    """An authenticated relay of one organisation."""
+
+    id: RelayId
+    org_id: OrgId
+    name: str
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """One transaction as the edge heard it. Addresses as written after MAIL FROM and RCPT TO, without the brackets.
+
+    `mail_from` is empty for the null reverse-path (RFC 5321 4.5.5). `queue_id` is what XFORWARD IDENT said, if anything.
+    """
+
+    mail_from: str
+    rcpt_to: tuple[str, ...]
+    origin: str
+    queue_id: str | None = None
+    smtp_utf8: bool = False
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What was made durable. With `again`, all of it had been stored by an earlier transaction: nothing was added."""
+
+    message_id: MessageId | None
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What intake takes. The edge announces `max_bytes` as SIZE (RFC 1870)."""
+
+    max_bytes: int = 25 * 1024 * 1024
+    max_recipients: int = 50
+
+
+class Submission(Protocol):
+    """One message on its way in. After `commit` returns, the message is durable; after `abort`, nothing of it is left.
+
+    `write` takes pieces of any size, dot-unstuffed, CRLF line ends. All may raise a PortalError; `abort` may be called
+    after any of them, more than once, and never raises.
+    """
+
+    async def write(self, piece: bytes) -> None: ...
+    async def commit(self) -> Accepted: ...
+    async def abort(self) -> None: ...
+
+
+class Intake(Protocol):
+    """What an edge asks of this chapter. Refusals are PortalErrors from portal/model/errors.py, and are on record."""
+
+    limits: Limits
+
+    async def relay_by_password(self, name: str, password: str, origin: str) -> Relay:
+        """Raises RelayUnknown."""
+
+    async def relay_by_certificate(self, fingerprint: str, origin: str) -> Relay | None:
+        """The relay whose client certificate has this SHA-256 fingerprint (lower-case hex of the DER), or None."""
+
+    async def check_sender(self, relay: Relay, mail_from: str, origin: str) -> None:
+        """Raises SenderNotYours. The null reverse-path is let through: only delivery reports use it."""
+
+    async def check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, origin: str) -> None:
+        """Raises RecipientRefused."""
+
+    async def begin(self, relay: Relay, envelope: Envelope) -> Submission: ...
+
+    async def refuse(self, relay: Relay | None, origin: str, reason: str) -> None:
+        """Puts on record that the edge itself refused a submission (size, bare LF, too many recipients)."""

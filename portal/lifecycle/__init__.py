@@ -1,0 +1,1 @@
+"""How a message ends: expired, revoked, disposed; and how it comes back."""

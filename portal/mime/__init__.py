@@ -1,0 +1,80 @@
+"""What a mail says, made safe to show: `Renderer` and its contract.
+
+A mail is parsed once, by a process that can be killed (portal/mime/pool.py), never in the server's own. What comes out,
+a `Rendition` and the decoded attachments, is sealed and kept; opening a message parses nothing.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+VERSION = 1
+"""Of parser and sanitiser together: a rendition with another one is made anew on its next view."""
+
+
+@dataclass(frozen=True)
+class Heading:
+    """The header fields that people see, decoded, without control or bidi characters, cut at 998 characters.
+
+    `sender` and `to` are display texts such as `Carol Jones <carol@clinic.example>`; `sent_at` is None when the Date
+    field is missing or can't be read.
+    """
+
+    subject: str
+    sender: str
+    to: tuple[str, ...]
+    cc: tuple[str, ...]
+    sent_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """An attachment: `id` is `1`, `2`, ... in order; `name` is safe for any file system; `size` counts decoded bytes.
+
+    `media_type` is what the bytes are by their own signature where that is on the allow-list (png, jpeg, gif, webp, pdf),
+    else `application/octet-stream`. `declared` is what the mail said.
+    """
+
+    id: str
+    name: str
+    media_type: str
+    declared: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Rendition:
+    """All that is shown of a mail. `html` is a body fragment made harmless, or None where the mail has only text.
+
+    `problems` holds codes for what could not be read: `unparsable`, `too-many-parts`, `too-deep`, `bad-encoding`,
+    `picture-left-out`, `html-left-out`, `remote-left-out`. With `unparsable` the original is kept and nothing else is shown.
+    """
+
+    version: int
+    heading: Heading
+    text: str
+    html: str | None
+    parts: tuple[Part, ...]
+    problems: tuple[str, ...] = field(default=())
+
+
+class PartSink(Protocol):
+    """Where decoded attachments go, one after the other, in the order of `Rendition.parts`."""
+
+    async def begin(self, part_id: str) -> None: ...
+    async def write(self, piece: bytes) -> None: ...
+    async def end(self) -> None: ...
+
+
+class Renderer(Protocol):
+    """Parses and sanitises a mail apart from the server.
+
+    `render` takes the raw mail as pieces of any size and hands each decoded attachment to `sink` as it comes out, so that
+    the server never holds one whole. It never raises for what the mail contains: a mail that can't be parsed, takes
+    longer than 5 s or needs more than 512 MiB gives a Rendition with the problem `unparsable` and whatever heading could be read.
+    """
+
+    async def render(self, raw: AsyncIterator[bytes], sink: PartSink) -> Rendition: ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,164 @@
+"""What can go wrong, said once.
+
+Each error knows whether trying again can help (`transient`) and what may be said aloud (`say`); the rest of its text is
+for operators. Only portal/web/errors.py and portal/smtp/replies.py turn errors into codes.
+"""
+
+from datetime import timedelta
+
+
+class PortalError(Exception):
+    """Root of every error the portal raises on purpose."""
+
+    transient = False
+    say = "That could not be done."
+
+
+# -- finding and reading
+
+
+class NotFound(PortalError):
+    """No such thing, or not yours: the two look the same from outside."""
+
+    say = "We can't find that."
+
+
+class SignInNeeded(PortalError):
+    """The session is missing, over or idle too long."""
+
+    say = "Sign in to go on."
+
+
+class NoLongerReadable(PortalError):
+    """The delivery is expired, revoked or disposed; the page explains and offers to ask the sender again."""
+
+    say = "This message can no longer be read."
+
+
+class AssuranceNeeded(PortalError):
+    """The class of the message needs a stronger sign-in than this session's."""
+
+    say = "This message needs a stronger sign-in."
+
+
+class ContentDamaged(PortalError):
+    """Sealed bytes do not open: changed, cut short, or put in another's place."""
+
+    say = "This message is damaged and can't be shown. The clinic has been told."
+
+
+# -- signing in
+
+
+class CodeRefused(PortalError):
+    """The typed code is wrong, lapsed, used, or belongs to another link or browser: alike from outside."""
+
+    say = "That code does not match."
+
+
+class TooManyTries(PortalError):
+    """A throttle closed; it opens again after `wait`, or never when `wait` is None."""
+
+    transient = True
+    say = "Too many tries."
+
+    def __init__(self, text: str, wait: timedelta | None = None) -> None:
+        super().__init__(text)
+        self.wait = wait
+
+
+class RequestForged(PortalError):
+    """A change was asked for from another site, or with a missing or stale form token."""
+
+    say = "This page was open too long. Load it again and repeat what you did."
+
+
+class InputRefused(PortalError):
+    """What was typed or sent can't be taken; `say` tells what to do. `field` names the form field."""
+
+    def __init__(self, say: str, field: str | None = None) -> None:
+        super().__init__(say)
+        self.say = say
+        self.field = field
+
+
+class BodyTooLarge(InputRefused):
+    """What was sent is over the limit that was said before the upload."""
+
+
+# -- intake
+
+
+class SubmissionRefused(PortalError):
+    """Root of the reasons for which intake does not take a message."""
+
+
+class SenderNotYours(SubmissionRefused):
+    say = "The sender's address is not in a domain of this organisation."
+
+
+class RecipientRefused(SubmissionRefused):
+    say = "This recipient can't be served here."
+
+
+class TooManyRecipients(SubmissionRefused):
+    transient = True
+    say = "Too many recipients in one transaction."
+
+
+class MessageTooLarge(SubmissionRefused):
+    say = "The message is larger than this portal takes."
+
+
+class MessageMalformed(SubmissionRefused):
+    """Bare CR, bare LF or NUL in the message (RFC 5321 2.3.8), or over the limits on headers: never repaired."""
+
+    say = "The message has bytes or headers that mail may not have."
+
+
+class MailLoop(SubmissionRefused):
+    say = "The message has been passed on too many times."
+
+
+class RelayUnknown(PortalError):
+    """The relay's name, password or certificate is not known here."""
+
+    say = "Authentication failed."
+
+
+# -- the house itself
+
+
+class StorageFull(PortalError):
+    transient = True
+    say = "Storage is full. Try again later."
+
+
+class StorageAway(PortalError):
+    """The database or the blob store did not answer."""
+
+    transient = True
+    say = "The portal can't reach its storage. Try again in a few minutes."
+
+
+class KeysAway(PortalError):
+    """A key that is needed is not in the keyring, or the key service did not answer."""
+
+    transient = True
+    say = "The portal can't reach its keys. Try again in a few minutes."
+
+
+class SubmissionFailed(PortalError):
+    """The submission host did not take a mail. `transient` is per instance: it is the host's own verdict."""
+
+    say = "The mail could not be sent."
+
+    def __init__(self, text: str, *, transient: bool) -> None:
+        super().__init__(text)
+        self.transient = transient
+
+
+class RefusesToStart(PortalError):
+    """Something is missing or doubtful that must not be guessed."""
+
+    say = "The portal does not start."

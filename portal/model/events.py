@@ -1,0 +1,406 @@
+"""The audit vocabulary: everything that somebody may have to answer for, in the past tense.
+
+An event names ids and keyed hashes, never a subject, a name or an address: it outlives the content. The fields that all
+share become columns of the audit table; a class's own fields become its `detail`. docs/AUDIT.md lists each one.
+"""
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar
+
+from portal.model.ids import DeliveryId, MessageId, OrgId, ReplyId
+
+
+class Who(StrEnum):
+    """The kind of actor; `actor` holds its id (a recipient's, a relay's) or, for an operator, the system's user name."""
+
+    RECIPIENT = "recipient"
+    RELAY = "relay"
+    OPERATOR = "operator"
+    WORKER = "worker"
+    STRANGER = "stranger"
+    """Nobody has signed in yet: a person with a link, or a machine that fetches one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """What every event says. `session` is the hex of the session's hash; `origin` the client's network address."""
+
+    at: datetime
+    who: Who
+    actor: str = ""
+    org_id: OrgId | None = None
+    message_id: MessageId | None = None
+    delivery_id: DeliveryId | None = None
+    session: str | None = None
+    origin: str | None = None
+
+    kinds: ClassVar[dict[str, type["Event"]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        Event.kinds[cls.__name__] = cls
+
+    @property
+    def kind(self) -> str:
+        return type(self).__name__
+
+    def detail(self) -> dict[str, object]:
+        """The class's own fields, as JSON values; fields that are None are left out."""
+        shared = {f.name for f in fields(Event)}
+        own = ((f.name, getattr(self, f.name)) for f in fields(self) if f.name not in shared)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in own if value is not None}
+
+
+# -- set up by an operator
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrganisationAdded(Event):
+    """`portal org add` made an organisation and its first KEK."""
+
+    slug: str
+    kek_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrganisationChanged(Event):
+    """`portal org set` changed how an organisation presents itself. `changed` names the fields."""
+
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainAdded(Event):
+    """`portal org domain add` let senders of a domain use the portal."""
+
+    domain: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySet(Event):
+    """A new version of a policy class came into force."""
+
+    name: str
+    version: int
+    life_days: int
+    retention_days: int
+    reply_allowed: bool
+    assurance: int
+    reminder_days: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelayAdded(Event):
+    """`portal relay add` made a credential for a relay. `relay` is its id."""
+
+    relay: str
+    by_certificate: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelayDisabled(Event):
+    """A relay's credential was taken out of use."""
+
+    relay: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KekRotated(Event):
+    """`portal keys rotate` made a new KEK; new epochs are wrapped to it."""
+
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochsRewrapped(Event):
+    """`portal keys rewrap` wrapped a batch of epoch keys to the current KEK."""
+
+    kek_id: str
+    count: int
+
+
+# -- intake
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageAccepted(Event):
+    """A message was stored and is the portal's to deliver. Committed before the relay hears 250."""
+
+    deliveries: tuple[str, ...]
+    policy: str
+    size: int
+    queue_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmissionRefused(Event):
+    """A relay's message, or its sender or a recipient, was refused. `reason` is the error's name."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelayRefused(Event):
+    """A relay failed to authenticate. `name` is a keyed hash of the user name it gave."""
+
+    name: str
+
+
+# -- notices and other mail
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoticeSent(Event):
+    """The submission host took the notice. `host` and `tls` are of the hop to it; `reply` is what it answered."""
+
+    host: str
+    tls: str
+    reply: str
+    reminder: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoticeFailed(Event):
+    """The notice was refused for good, or tried until the limit; the sender is told."""
+
+    reason: str
+    reminder: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoticeBounced(Event):
+    """A delivery report (RFC 3464) came back for the notice. `action` and `status` are its fields."""
+
+    action: str
+    status: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeSent(Event):
+    """The submission host took an emailed code. `code_id` names the code, never its digits."""
+
+    code_id: str
+    host: str
+    tls: str
+    reply: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeFailed(Event):
+    """An emailed code could not be sent."""
+
+    code_id: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SenderTold(Event):
+    """A status mail without content went to the sender. `about` names its occasion."""
+
+    about: str
+    host: str
+    tls: str
+    reply: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SenderNotTold(Event):
+    """A status mail to the sender could not be sent."""
+
+    about: str
+    reason: str
+
+
+# -- link, code, session
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkFollowed(Event):
+    """A link was fetched. It proves nothing: `machine` is set when the fetch shows that no person made it."""
+
+    machine: bool
+    by_reference: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeRequested(Event):
+    """Somebody with the link asked for a code."""
+
+    code_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedIn(Event):
+    """A ceremony succeeded and a session began. `method` is `emailed-code`."""
+
+    method: str
+    assurance: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignInFailed(Event):
+    """A ceremony failed. `reason` is for auditors; the person sees one sentence for all of them."""
+
+    method: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedOut(Event):
+    """The owner ended the session."""
+
+
+# -- reading
+
+
+@dataclass(frozen=True, kw_only=True)
+class InboxListed(Event):
+    """Subjects and senders of these deliveries were shown."""
+
+    deliveries: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageOpened(Event):
+    """Content of a message was released. `part` is `summary` (who, when, subject, text), `body` (the framed HTML) or `print`."""
+
+    part: str
+    assurance: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttachmentOpened(Event):
+    """An attachment was released. `part` is its id in the message or reply."""
+
+    part: str
+    assurance: int
+    reply_id: ReplyId | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OriginalDownloaded(Event):
+    """The message as received (.eml) was released."""
+
+    assurance: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadDenied(Event):
+    """A read was asked for and not given. `reason` is `foreign`, `expired`, `revoked`, `disposed` or `assurance`."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenFailed(Event):
+    """The view was granted and recorded, and the content did not open."""
+
+    reason: str
+
+
+# -- replying
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplySubmitted(Event):
+    """The recipient sent a reply; it is sealed and queued."""
+
+    reply_id: ReplyId
+    attachments: int
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplyOpened(Event):
+    """The worker opened a reply to hand it to the sender. Committed before it unwraps."""
+
+    reply_id: ReplyId
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplyHandedOver(Event):
+    """The submission host took the reply."""
+
+    reply_id: ReplyId
+    host: str
+    tls: str
+    reply: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplyFailed(Event):
+    """The reply was refused for good, or tried until the limit. It stays in the thread; the recipient sees it was not taken."""
+
+    reply_id: ReplyId
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedAgain(Event):
+    """The recipient asked the sender to send the message again."""
+
+
+# -- lifecycle
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryExpired(Event):
+    """A delivery reached its end, or an operator ended it. `unread` says that nobody had opened it."""
+
+    unread: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryRevoked(Event):
+    """A delivery was taken back."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryRestored(Event):
+    """A revoked delivery was given back."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryExtended(Event):
+    """A delivery can be read until `until` (ISO 8601, UTC)."""
+
+    until: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryDisposed(Event):
+    """A delivery's grant was destroyed: nobody can open it again."""
+
+    rule: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageDisposed(Event):
+    """The last grant of a message was gone and its sealed content was deleted."""
+
+    blobs: int
+
+
+# -- looked at by staff and operators
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessagesListed(Event):
+    """`portal message list` or `show` looked up metadata. `query` names the filters used, without their values."""
+
+    query: tuple[str, ...]
+    found: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditExported(Event):
+    """`portal audit list` or `export` read the log."""
+
+    rows: int
+    format: str

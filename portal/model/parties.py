@@ -1,0 +1,54 @@
+"""Addresses in one normal form, so that the same mailbox is the same recipient.
+
+The rule: the domain is lower case and ASCII (A-labels); the local part is Unicode NFC and lower case. Plus tags and dots
+are kept: only the receiving host knows what they mean (RFC 5321 2.3.11), and two people must never be merged.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+_LOCAL = re.compile(r"[^\x00-\x20\x7f<>()\[\],;:\\\"@]+\Z")
+_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)\Z")
+
+
+@dataclass(frozen=True)
+class Address:
+    """A mailbox in normal form. `str()` gives `local@domain`; the domain is always ASCII."""
+
+    local: str
+    domain: str
+
+    def __str__(self) -> str:
+        return f"{self.local}@{self.domain}"
+
+    def partly_hidden(self) -> str:
+        """For showing where a code went without giving the address away: `a...e@example.org`."""
+        shown = self.local[0] + "…" + (self.local[-1] if len(self.local) > 3 else "")
+        return f"{shown}@{self.domain}"
+
+
+def domain_name(text: str) -> str:
+    """The domain in normal form. Raises ValueError when it is none (address literals are refused)."""
+    text = unicodedata.normalize("NFC", text.strip().rstrip(".")).lower()
+    try:
+        name = text if text.isascii() else text.encode("idna").decode("ascii")
+    except UnicodeError:
+        raise ValueError("not a domain name") from None
+    if len(name) > 253 or not name or not all(_LABEL.match(label) for label in name.split(".")):
+        raise ValueError("not a domain name")
+    return name
+
+
+def address(text: str) -> Address:
+    """The address written in `text` (RFC 5321 4.1.2 Mailbox, RFC 6531 for non-ASCII; quoted local parts are refused).
+
+    Raises ValueError when there is none.
+    """
+    local, at, domain = text.strip().rpartition("@")
+    local = unicodedata.normalize("NFC", local)
+    if not at or not local or len(local.encode()) > 64 or not _LOCAL.match(local):
+        raise ValueError("not a mail address")
+    if local.startswith(".") or local.endswith(".") or ".." in local:
+        raise ValueError("not a mail address")
+    return Address(local.lower(), domain_name(domain))

@@ -1,0 +1,1 @@
+"""Says to people that something waits for them, without saying what."""

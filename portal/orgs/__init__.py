@@ -1,0 +1,1 @@
+"""Organisations: their domains, relays and policies."""

@@ -1,0 +1,1 @@
+"""Opens what a person may read, once that is on record."""

@@ -1,0 +1,1 @@
+"""From the recipient back to the sender."""

@@ -1,0 +1,1 @@
+"""The only floor that sees plaintext, keys and stored content together."""

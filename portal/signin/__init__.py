@@ -1,0 +1,1 @@
+"""From a link that proves nothing to a session that says what it proves."""

@@ -1,0 +1,1 @@
+"""The mail edge: speaks ESMTP to relays, holds no rules. `Intake` is what it calls; portal/intake/accept.py is that."""
