@@ -1,8 +1,11 @@
 """The sealed object: what goes in comes out, and nothing else ever does."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import cycle
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -30,6 +33,7 @@ from portal.envelope.chunks import Chunks
 from portal.envelope.format import COBBLESTONE_256, MAX_CHUNKS, derive
 from portal.envelope.reader import BATCH
 
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "ENVELOPE.md").read_text()
 KEY = bytes(range(32))
 SALT = b"a salt of 24 bytes, once"
 CONTEXT = encode_fields(b"1", b"clinic", b"message", b"original", b"")
@@ -384,3 +388,47 @@ def test_two_lists_of_fields_never_look_alike(one: list[bytes], other: list[byte
 def test_fields_are_encoded_as_documented() -> None:
     """Each field follows its length in four big-endian bytes."""
     assert encode_fields(b"ab", b"", b"\xff") == b"\0\0\0\2ab\0\0\0\0\0\0\0\1\xff"
+
+
+# -- as documented
+
+
+def documented(name: str) -> str:
+    """A value of the worked example in docs/ENVELOPE.md."""
+    found = re.search(rf"^\| {name} \| `(.*)` \|$", DOCUMENT, re.MULTILINE)
+    assert found, name
+    return found[1]
+
+
+def documented_decryptor() -> Callable[..., bytes]:
+    code = re.search(r"^```python\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
+    assert code
+    names: dict[str, Any] = {}
+    exec(code[1], names)
+    opener: Callable[..., bytes] = names["open_object"]
+    return opener
+
+
+def test_documented_example_is_what_the_writer_makes() -> None:
+    """The worked example in docs/ENVELOPE.md is byte for byte what the portal seals."""
+    dek, salt = bytes.fromhex(documented("DEK")), bytes.fromhex(documented("salt"))
+    place = [*documented("organisation, container").split("`, `"), "heading", ""]
+    context = encode_fields(b"portal object v1", *[field.encode() for field in place])
+    sealed = bytes.fromhex(documented("object"))
+    assert seal(dek, context, documented("plaintext").encode(), salt=salt) == sealed
+    keys = derive(COBBLESTONE_256, dek, salt, context)
+    assert (keys.key.hex(), keys.base_nonce.hex()) == (documented("key"), documented("base nonce"))
+    assert documented_decryptor()(dek, *place, sealed).decode() == documented("plaintext")
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+def test_documented_decryptor_opens_every_length(n: int) -> None:
+    """Who follows docs/ENVELOPE.md opens what the portal seals, and nothing that is cut short or misplaced."""
+    place = ["clinic", "message", "part", "7"]
+    context = encode_fields(b"portal object v1", *[field.encode() for field in place])
+    opener, sealed = documented_decryptor(), seal(KEY, context, content(n), salt=SALT)
+    assert opener(KEY, *place, sealed) == content(n)
+    with pytest.raises(ValueError, match="truncated"):
+        opener(KEY, *place, sealed[: HEADER + n // CHUNK * SEALED])
+    with pytest.raises(ValueError, match="another place"):
+        opener(KEY, "clinic", "message", "part", "8", sealed)
