@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Literal
 
 from portal.model.assurance import Assurance
+from portal.model.events import Facts, Who
 from portal.model.ids import DeliveryId, MessageId, OrgId, RecipientId
 from portal.model.message import DeliveryState
 
@@ -58,6 +59,23 @@ class Access:
     purpose: Purpose
     at: datetime
     part: str = ""
+
+    def facts(self) -> Facts:
+        return facts(self.reader, self.target, self.at)
+
+
+def facts(reader: Reader, target: Target, at: datetime) -> Facts:
+    """What an event about this reader and this delivery says."""
+    return Facts(
+        at=at,
+        who=Who.RECIPIENT,
+        actor=reader.recipient_id,
+        org_id=target.org_id,
+        message_id=target.message_id,
+        delivery_id=target.delivery_id,
+        session=reader.session,
+        origin=reader.origin,
+    )
 
 
 Reason = Literal["foreign", "expired", "revoked", "disposed", "assurance"]

@@ -7,7 +7,7 @@ share become columns of the audit table; a class's own fields become its `detail
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, TypedDict
 
 from portal.model.ids import DeliveryId, MessageId, OrgId, ReplyId
 
@@ -21,6 +21,19 @@ class Who(StrEnum):
     WORKER = "worker"
     STRANGER = "stranger"
     """Nobody has signed in yet: a person with a link, or a machine that fetches one."""
+
+
+class Facts(TypedDict):
+    """The shared fields, for making an event about the same act as another, or about an access."""
+
+    at: datetime
+    who: Who
+    actor: str
+    org_id: OrgId | None
+    message_id: MessageId | None
+    delivery_id: DeliveryId | None
+    session: str | None
+    origin: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +57,18 @@ class Event:
     @property
     def kind(self) -> str:
         return type(self).__name__
+
+    def facts(self) -> Facts:
+        return Facts(
+            at=self.at,
+            who=self.who,
+            actor=self.actor,
+            org_id=self.org_id,
+            message_id=self.message_id,
+            delivery_id=self.delivery_id,
+            session=self.session,
+            origin=self.origin,
+        )
 
     def detail(self) -> dict[str, object]:
         """The class's own fields, as JSON values; fields that are None are left out."""

@@ -1,0 +1,43 @@
+"""Statements of the hot path: written once in SQLAlchemy, compiled once for each engine, run on the driver's own connection.
+
+Through async SQLAlchemy, three of them cost more than all the rest of opening a message (shared figures in docs/DESIGN.md).
+Parameters and results are plain values: text, integers, bytes. Times are microseconds.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ClauseElement, Dialect, Table
+from sqlalchemy.dialects import postgresql, sqlite
+
+Insert = Callable[[Table], Any]
+Parameters = Mapping[str, Any]
+
+
+class Hot:
+    """A statement with named parameters. `build` gets the engine's own `insert`, for ON CONFLICT."""
+
+    def __init__(self, build: Callable[[Insert], ClauseElement], *, returns_rows: bool = True) -> None:
+        self._build = build
+        self._compiled: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self.returns_rows = returns_rows
+
+    def compiled(self, dialect: Dialect) -> tuple[str, tuple[str, ...]]:
+        """The SQL in the driver's own placeholders, and the parameters' names in order."""
+        known = self._compiled.get(dialect.name)
+        if known is None:
+            insert = sqlite.insert if dialect.name == "sqlite" else postgresql.insert
+            compiled = self._build(insert).compile(dialect=dialect)
+            names = tuple(getattr(compiled, "positiontup", None) or ())
+            known = self._compiled[dialect.name] = (str(compiled), names)
+        return known
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A hot statement with its values. With `must_hit`, finding or changing no row undoes the whole change."""
+
+    hot: Hot
+    values: Parameters
+    must_hit: bool = False

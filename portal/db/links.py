@@ -1,0 +1,204 @@
+"""Links, the codes sent for them, and the counters that throttle both."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, bindparam, delete, insert, select, update
+
+from portal.db.engine import Database
+from portal.db.hot import Hot, Statement
+from portal.db.tables import codes, deliveries, doors, instant, links, organisations, outbox, recipients
+from portal.db.tx import BookkeepingTx, ReadTx, WriteTx
+from portal.model.events import CodeRequested, SignedIn
+from portal.model.ids import CodeId, DeliveryId, EpochId, MessageId, OrgId, RecipientId
+from portal.model.message import DeliveryState
+
+_ADD = Hot(
+    lambda insert: insert(links).values(
+        {column: bindparam(column.name, type_=column.type) for column in links.columns}
+    ),
+    returns_rows=False,
+)
+
+
+def add(token_hash: bytes, reference_hash: bytes, org_id: OrgId, delivery_id: DeliveryId, made_at: int) -> Statement:
+    """`made_at` in microseconds."""
+    values = {"token_hash": token_hash, "reference_hash": reference_hash, "org_id": org_id, "delivery_id": delivery_id}
+    return Statement(_ADD, {**values, "made_at": made_at})
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a link names: enough to say who wrote and to send a code, nothing of the message."""
+
+    org_id: OrgId
+    message_id: MessageId
+    delivery_id: DeliveryId
+    recipient_id: RecipientId
+    state: DeliveryState
+    accepted_at: datetime
+    expires_at: datetime
+    epoch_id: EpochId
+    address_sealed: bytes
+    org_name: str
+    org_address: str
+    org_phone: str
+
+
+def _named() -> Select[Any]:
+    return (
+        select(
+            deliveries.c.org_id,
+            deliveries.c.message_id,
+            deliveries.c.id,
+            deliveries.c.recipient_id,
+            deliveries.c.state,
+            deliveries.c.accepted_at,
+            deliveries.c.expires_at,
+            recipients.c.epoch_id,
+            recipients.c.address_sealed,
+            organisations.c.name,
+            organisations.c.address,
+            organisations.c.phone,
+        )
+        .join(recipients, recipients.c.id == deliveries.c.recipient_id)
+        .join(organisations, organisations.c.id == deliveries.c.org_id)
+    )
+
+
+def _by_link() -> Select[Any]:
+    return _named().join(links, links.c.delivery_id == deliveries.c.id)
+
+
+_BY_TOKEN = Hot(lambda insert: _by_link().where(links.c.token_hash == bindparam("hash")))
+_BY_REFERENCE = Hot(lambda insert: _by_link().where(links.c.reference_hash == bindparam("hash")))
+_BY_DELIVERY = Hot(lambda insert: _named().where(deliveries.c.id == bindparam("id")))
+
+
+async def by_token(db: Database, token_hash: bytes) -> Named | None:
+    return _as_named(await db.row(_BY_TOKEN, hash=token_hash))
+
+
+async def by_reference(db: Database, reference_hash: bytes) -> Named | None:
+    return _as_named(await db.row(_BY_REFERENCE, hash=reference_hash))
+
+
+async def by_delivery(db: Database, delivery_id: DeliveryId) -> Named | None:
+    return _as_named(await db.row(_BY_DELIVERY, id=delivery_id))
+
+
+def _as_named(row: tuple[Any, ...] | None) -> Named | None:
+    if row is None:
+        return None
+    org_id, message, delivery, recipient, state, accepted, expires, *rest = row
+    return Named(org_id, message, delivery, recipient, DeliveryState(state), instant(accepted), instant(expires), *rest)
+
+
+# -- codes
+
+
+@dataclass(frozen=True)
+class Code:
+    """An emailed code, kept as a keyed hash."""
+
+    id: CodeId
+    org_id: OrgId
+    delivery_id: DeliveryId
+    browser_hash: bytes
+    code_hash: bytes
+    reference: str
+    made_at: datetime
+    expires_at: datetime
+    tries: int = 0
+    used_at: datetime | None = None
+
+
+async def made_since(tx: ReadTx, delivery_id: DeliveryId, since: datetime) -> list[datetime]:
+    """When codes were made for a delivery, oldest first."""
+    mine = (codes.c.delivery_id == delivery_id, codes.c.made_at > since)
+    return [row.made_at for row in await tx.rows(select(codes.c.made_at).where(*mine).order_by(codes.c.made_at))]
+
+
+async def add_code(tx: WriteTx[CodeRequested], code: Code) -> None:
+    await tx.change(insert(codes).values(vars(code)))
+
+
+async def usable(tx: ReadTx, delivery_id: DeliveryId, browser_hash: bytes, now: datetime, max_tries: int) -> list[Code]:
+    """Codes that this browser asked for and may still use."""
+    mine = (codes.c.delivery_id == delivery_id, codes.c.browser_hash == browser_hash)
+    fresh = (codes.c.used_at.is_(None), codes.c.expires_at > now, codes.c.tries < max_tries)
+    rows = await tx.rows(select(codes).where(*mine, *fresh).order_by(codes.c.made_at))
+    return [Code(**{column.name: getattr(row, column.name) for column in codes.columns}) for row in rows]
+
+
+async def count_try(tx: BookkeepingTx, found: list[Code]) -> None:
+    await tx.change(update(codes).where(codes.c.id.in_([code.id for code in found])).values(tries=codes.c.tries + 1))
+
+
+async def use(tx: WriteTx[SignedIn], code: Code) -> bool:
+    """Says whether the code had not been used before."""
+    return (
+        await tx.change(
+            update(codes).where(codes.c.id == code.id, codes.c.used_at.is_(None)).values(used_at=tx.event.at)
+        )
+        == 1
+    )
+
+
+@dataclass(frozen=True)
+class Mailed:
+    """How the mail with a code fares."""
+
+    reference: str
+    made_at: datetime
+    state: str
+    attempts: int
+    settled_at: datetime | None
+    answer: str | None
+
+
+async def last_code(tx: ReadTx, delivery_id: DeliveryId, browser_hash: bytes) -> Mailed | None:
+    mine = (codes.c.delivery_id == delivery_id, codes.c.browser_hash == browser_hash)
+    wanted = (
+        codes.c.reference,
+        codes.c.made_at,
+        outbox.c.state,
+        outbox.c.attempts,
+        outbox.c.settled_at,
+        outbox.c.answer,
+    )
+    statement = select(*wanted).join(outbox, outbox.c.subject_id == codes.c.id).where(*mine)
+    row = await tx.row(statement.order_by(codes.c.made_at.desc()).limit(1))
+    return Mailed(**row._mapping) if row else None
+
+
+async def forget_old_codes(tx: BookkeepingTx, before: datetime) -> int:
+    return await tx.change(delete(codes).where(codes.c.made_at < before))
+
+
+# -- the door of a delivery: how many codes were tried on it
+
+
+@dataclass(frozen=True)
+class Door:
+    """Tries of codes on one delivery, in all and in the present hour."""
+
+    delivery_id: DeliveryId
+    org_id: OrgId
+    tries: int
+    window_tries: int
+    window_from: datetime
+    closed_until: datetime | None = None
+    disabled_at: datetime | None = None
+
+
+async def door(tx: BookkeepingTx, delivery_id: DeliveryId) -> Door | None:
+    """The counters, locked until the transaction ends."""
+    row = await tx.row(select(doors).where(doors.c.delivery_id == delivery_id).with_for_update())
+    return Door(**{column.name: getattr(row, column.name) for column in doors.columns}) if row else None
+
+
+async def keep_door(tx: BookkeepingTx, door: Door, *, new: bool) -> None:
+    statement = insert(doors) if new else update(doors).where(doors.c.delivery_id == door.delivery_id)
+    await tx.change(statement.values(vars(door)))

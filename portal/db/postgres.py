@@ -1,0 +1,85 @@
+"""The engine for more than one host: PostgreSQL by asyncpg."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from portal.db.backend import Duplicate, Outcome, Prepared, Stale
+from portal.model.errors import StorageAway, StorageFull
+
+_AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+
+class _Missed(Exception):
+    """A statement that had to find or change a row did not."""
+
+
+class PostgresBackend:
+    """See the module. Connections are opened on first use; each look-up and commit has a time limit of 30 s."""
+
+    def __init__(self, url: URL) -> None:
+        self._engine = create_async_engine(url, pool_size=8, pool_timeout=30, pool_pre_ping=True)
+        self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self.dialect = self._engine.dialect
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        async with self._engine.connect() as connection, connection.begin():
+            await connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        async with self._engine.begin() as connection:
+            yield connection
+
+    async def _hot(self) -> "asyncpg.Pool[asyncpg.Record]":
+        if self._pool is None:
+            pool = asyncpg.create_pool(self._dsn, min_size=1, max_size=8, command_timeout=30)
+            self._pool = pool  # set before the await: two first callers wait for the same pool
+            await pool
+        else:
+            await self._pool  # returns at once when it is open
+        return self._pool
+
+    async def fetch(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        try:
+            return [tuple(row) for row in await (await self._hot()).fetch(sql, *values)]
+        except _AWAY as error:
+            raise StorageAway(f"the database did not answer: {error}") from error
+
+    async def apply(self, batch: Sequence[Sequence[Prepared]]) -> list[Outcome]:
+        try:
+            async with (await self._hot()).acquire() as connection, connection.transaction():
+                return [await self._apply_one(connection, change) for change in batch]
+        except asyncpg.DiskFullError as error:
+            raise StorageFull("the disk of the database is full") from error
+        except _AWAY as error:
+            raise StorageAway(f"the database did not answer: {error}") from error
+
+    async def _apply_one(self, connection: Any, change: Sequence[Prepared]) -> Outcome:
+        try:
+            async with connection.transaction():
+                for statement in change:
+                    if statement.returns_rows:
+                        hit = await connection.fetchrow(statement.sql, *statement.values) is not None
+                    else:
+                        tag: str = await connection.execute(statement.sql, *statement.values)
+                        hit = not tag.endswith(" 0")
+                    if statement.must_hit and not hit:
+                        raise _Missed
+        except _Missed:
+            return Stale("what this change relied on is no longer so")
+        except asyncpg.UniqueViolationError as error:
+            return Duplicate(str(error))
+        return None
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            await self._pool.close()
+        await self._engine.dispose()

@@ -1,0 +1,122 @@
+"""Replies: what recipients write back. The text and each attachment is a container of its own, with its own grants."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import bindparam, delete, insert, select, update
+
+from portal.db.engine import Database
+from portal.db.hot import Hot, Statement
+from portal.db.tables import grants, instant, replies, reply_files
+from portal.db.tx import BookkeepingTx, ReadTx, WriteTx
+from portal.model.events import ReplyFailed, ReplyHandedOver, ReplySubmitted
+from portal.model.ids import BlobKey, DeliveryId, EpochId, MessageId, OrgId, ReplyId
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A reply; `state` is `draft`, `queued`, `handed-over` or `failed`."""
+
+    id: ReplyId
+    org_id: OrgId
+    message_id: MessageId
+    delivery_id: DeliveryId
+    state: str
+    text_sealed: bytes | None
+    size: int
+    begun_at: datetime
+    submitted_at: datetime | None = None
+    settled_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class ReplyFile:
+    """An attachment of a reply; `id` is also its container. Its name, type and hash are the sealed label."""
+
+    id: str
+    org_id: OrgId
+    reply_id: ReplyId
+    blob_key: BlobKey
+    size: int
+    label_sealed: bytes
+    epoch_id: EpochId
+    made_at: datetime
+
+
+_OF_DELIVERY = Hot(
+    lambda insert: (
+        select(*(replies.c[name] for name in Reply.__dataclass_fields__))
+        .where(replies.c.delivery_id == bindparam("delivery"), replies.c.state != "draft")
+        .order_by(replies.c.id)
+    )
+)
+
+
+async def of_delivery(db: Database, delivery_id: DeliveryId) -> list[Reply]:
+    """What was sent in answer to a delivery, oldest first."""
+    found = []
+    for row in await db.rows(_OF_DELIVERY, delivery=delivery_id):
+        values = dict(zip(Reply.__dataclass_fields__, row, strict=True))
+        times = {
+            name: instant(values[name])
+            for name in ("begun_at", "submitted_at", "settled_at")
+            if values[name] is not None
+        }
+        found.append(Reply(**(values | times)))
+    return found
+
+
+async def one(tx: ReadTx, reply_id: ReplyId) -> Reply | None:
+    row = await tx.row(select(replies).where(replies.c.id == reply_id))
+    return Reply(**{name: getattr(row, name) for name in Reply.__dataclass_fields__}) if row else None
+
+
+async def begin(tx: BookkeepingTx, reply: Reply) -> None:
+    await tx.change(insert(replies).values(vars(reply)))
+
+
+async def add_file(tx: BookkeepingTx, file: ReplyFile, allowed: list[Statement]) -> None:
+    """Adds an attachment with its grants to a draft."""
+    await tx.change(insert(reply_files).values(vars(file)))
+    await tx.change(insert(grants), [statement.values for statement in allowed])
+
+
+async def files(tx: ReadTx, reply_id: ReplyId) -> list[ReplyFile]:
+    rows = await tx.rows(select(reply_files).where(reply_files.c.reply_id == reply_id).order_by(reply_files.c.id))
+    return [ReplyFile(**{name: getattr(row, name) for name in ReplyFile.__dataclass_fields__}) for row in rows]
+
+
+async def remove_file(tx: BookkeepingTx, file_id: str) -> None:
+    await tx.change(delete(grants).where(grants.c.container_id == file_id))
+    await tx.change(delete(reply_files).where(reply_files.c.id == file_id))
+
+
+async def submit(
+    tx: WriteTx[ReplySubmitted], reply_id: ReplyId, text_sealed: bytes, size: int, allowed: list[Statement]
+) -> bool:
+    """Turns a draft into a reply on its way; says whether it still was a draft."""
+    await tx.change(insert(grants), [statement.values for statement in allowed])
+    values = {"state": "queued", "text_sealed": text_sealed, "size": size, "submitted_at": tx.event.at}
+    return (
+        await tx.change(update(replies).where(replies.c.id == reply_id, replies.c.state == "draft").values(values)) == 1
+    )
+
+
+async def settle(tx: WriteTx[ReplyHandedOver | ReplyFailed], reply_id: ReplyId, state: str) -> None:
+    """The sender has it, or never will; either way nobody need open it for handing over again."""
+    await tx.change(update(replies).where(replies.c.id == reply_id).values(state=state, settled_at=tx.event.at))
+    await tx.change(delete(grants).where(grants.c.reader_id == reply_id))
+
+
+async def abandoned(tx: ReadTx, before: datetime, limit: int) -> list[Reply]:
+    """Drafts begun before `before` and never sent."""
+    statement = select(replies).where(replies.c.state == "draft", replies.c.begun_at < before).limit(limit)
+    return [
+        Reply(**{name: getattr(row, name) for name in Reply.__dataclass_fields__}) for row in await tx.rows(statement)
+    ]
+
+
+async def forget_draft(tx: BookkeepingTx, reply_id: ReplyId) -> None:
+    for file in await files(tx, reply_id):
+        await remove_file(tx, file.id)
+    await tx.change(delete(replies).where(replies.c.id == reply_id, replies.c.state == "draft"))

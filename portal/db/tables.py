@@ -1,0 +1,367 @@
+"""Every table, once. Statements stand in the modules beside this one; migrations/ carries the schema from version to version.
+
+Ids are UUIDv7 text, times are whole microseconds since 1970 (UTC), hashes are 32 raw bytes. Each table that holds a
+party's rows carries `org_id`. What says who or what a message is about is sealed: columns named `sealed` or `*_sealed`.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.types import TypeDecorator
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def micros(at: datetime) -> int:
+    """Whole microseconds since 1970 of an aware datetime."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def instant(value: int) -> datetime:
+    return _EPOCH + value * _MICROSECOND
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime, kept as an integer: SQLite would drop the zone, and integers compare alike on both engines."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> int | None:
+        return None if value is None else micros(value)
+
+    def process_result_value(self, value: int | None, dialect: Any) -> datetime | None:
+        return None if value is None else instant(value)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_ID = String(36)
+
+
+def _id() -> Column[str]:
+    return Column("id", _ID, primary_key=True)
+
+
+def _org() -> Column[str]:
+    return Column("org_id", _ID, ForeignKey("organisations.id"), nullable=False)
+
+
+def _at(name: str, *, nullable: bool = False) -> Column[datetime]:
+    return Column(name, Instant, nullable=nullable)
+
+
+organisations = Table(
+    "organisations",
+    metadata,
+    _id(),
+    Column("slug", String(63), nullable=False, unique=True),
+    Column("name", String(200), nullable=False),
+    Column("address", String(400), nullable=False, default=""),
+    Column("phone", String(60), nullable=False, default=""),
+    Column("mail_from", String(320), nullable=False),
+    Column("language", String(12), nullable=False),
+    Column("kek_id", String(64), nullable=False),
+    _at("added_at"),
+)
+
+org_domains = Table(
+    "org_domains",
+    metadata,
+    Column("domain", String(253), primary_key=True),
+    _org(),
+    _at("added_at"),
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    _id(),
+    _org(),
+    Column("name", String(63), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("life_days", Integer, nullable=False),
+    Column("reminder_days", Integer),
+    Column("retention_days", Integer, nullable=False),
+    Column("reply_allowed", Boolean, nullable=False),
+    Column("assurance", Integer, nullable=False),
+    _at("set_at"),
+    Index("uq_policies_version", "org_id", "name", "version", unique=True),
+)
+
+relays = Table(
+    "relays",
+    metadata,
+    _id(),
+    _org(),
+    Column("name", String(100), nullable=False),
+    Column("username", String(64), unique=True),
+    Column("secret_hash", LargeBinary(32)),
+    Column("fingerprint", String(64), unique=True),
+    _at("added_at"),
+    _at("used_at", nullable=True),
+    _at("disabled_at", nullable=True),
+)
+
+recipients = Table(
+    "recipients",
+    metadata,
+    _id(),
+    _org(),
+    Column("address_hash", LargeBinary(32), nullable=False),
+    Column("address_sealed", LargeBinary, nullable=False),
+    Column("epoch_id", _ID, ForeignKey("epochs.id"), nullable=False),
+    _at("added_at"),
+    Index("uq_recipients_address", "org_id", "address_hash", unique=True),
+)
+
+epochs = Table(
+    "epochs",
+    metadata,
+    _id(),
+    _org(),
+    Column("kek_id", String(64), nullable=False, index=True),
+    Column("suite", String(40), nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+    _at("made_at"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    _id(),
+    _org(),
+    Column("relay_id", _ID, ForeignKey("relays.id"), nullable=False),
+    Column("policy_id", _ID, ForeignKey("policies.id"), nullable=False),
+    Column("blob_key", String(64)),
+    Column("size", BigInteger, nullable=False),
+    Column("heading_sealed", LargeBinary),
+    Column("sender_hash", LargeBinary(32), nullable=False),
+    Column("sender_sealed", LargeBinary, nullable=False),
+    Column("epoch_id", _ID, ForeignKey("epochs.id"), nullable=False),
+    Column("attachments", Integer),
+    _at("accepted_at"),
+    _at("retain_until"),
+    _at("disposed_at", nullable=True),
+    Index("ix_messages_list", "org_id", "id"),
+    Index("ix_messages_sender", "org_id", "sender_hash"),
+    Index("ix_messages_retention", "disposed_at", "retain_until"),
+)
+
+received = Table(
+    "received",
+    metadata,
+    Column("key", LargeBinary(32), primary_key=True),
+    Column("recipient_id", _ID, ForeignKey("recipients.id"), primary_key=True),
+    _org(),
+    Column("delivery_id", _ID, ForeignKey("deliveries.id"), nullable=False),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _id(),
+    _org(),
+    Column("message_id", _ID, ForeignKey("messages.id"), nullable=False, index=True),
+    Column("recipient_id", _ID, ForeignKey("recipients.id"), nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("needs", Integer, nullable=False),
+    Column("reply_allowed", Boolean, nullable=False),
+    _at("accepted_at"),
+    _at("expires_at"),
+    _at("remind_at", nullable=True),
+    _at("noticed_at", nullable=True),
+    _at("opened_at", nullable=True),
+    _at("replied_at", nullable=True),
+    _at("ended_at", nullable=True),
+    Column("end_reason", String(200)),
+    _at("notice_failed_at", nullable=True),
+    _at("bounced_at", nullable=True),
+    _at("asked_at", nullable=True),
+    Index("ix_deliveries_inbox", "recipient_id", "id"),
+    Index("ix_deliveries_expiry", "state", "expires_at"),
+    Index("ix_deliveries_reminder", "remind_at"),
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("container_id", _ID, primary_key=True),
+    Column("reader", String(12), primary_key=True),
+    Column("reader_id", _ID, primary_key=True),
+    _org(),
+    Column("epoch_id", _ID, ForeignKey("epochs.id"), nullable=False, index=True),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+
+renditions = Table(
+    "renditions",
+    metadata,
+    Column("message_id", _ID, ForeignKey("messages.id"), primary_key=True),
+    _org(),
+    Column("version", Integer, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    _at("made_at"),
+)
+
+parts = Table(
+    "parts",
+    metadata,
+    Column("message_id", _ID, ForeignKey("messages.id"), primary_key=True),
+    Column("part_id", String(12), primary_key=True),
+    _org(),
+    Column("blob_key", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+)
+
+links = Table(
+    "links",
+    metadata,
+    Column("token_hash", LargeBinary(32), primary_key=True),
+    Column("reference_hash", LargeBinary(32), nullable=False, unique=True),
+    _org(),
+    Column("delivery_id", _ID, ForeignKey("deliveries.id"), nullable=False, index=True),
+    _at("made_at"),
+)
+
+doors = Table(
+    "doors",
+    metadata,
+    Column("delivery_id", _ID, ForeignKey("deliveries.id"), primary_key=True),
+    _org(),
+    Column("tries", Integer, nullable=False),
+    Column("window_tries", Integer, nullable=False),
+    _at("window_from"),
+    _at("closed_until", nullable=True),
+    _at("disabled_at", nullable=True),
+)
+
+codes = Table(
+    "codes",
+    metadata,
+    _id(),
+    _org(),
+    Column("delivery_id", _ID, ForeignKey("deliveries.id"), nullable=False),
+    Column("browser_hash", LargeBinary(32), nullable=False),
+    Column("code_hash", LargeBinary(32), nullable=False),
+    Column("reference", String(8), nullable=False),
+    _at("made_at"),
+    _at("expires_at"),
+    Column("tries", Integer, nullable=False),
+    _at("used_at", nullable=True),
+    Index("ix_codes_delivery", "delivery_id", "made_at"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("token_hash", LargeBinary(32), primary_key=True),
+    _org(),
+    Column("recipient_id", _ID, ForeignKey("recipients.id"), nullable=False, index=True),
+    Column("assurance", Integer, nullable=False),
+    Column("method", String(24), nullable=False),
+    _at("started_at"),
+    _at("seen_at"),
+    _at("ends_at"),
+    _at("ended_at", nullable=True),
+)
+
+replies = Table(
+    "replies",
+    metadata,
+    _id(),
+    _org(),
+    Column("message_id", _ID, ForeignKey("messages.id"), nullable=False),
+    Column("delivery_id", _ID, ForeignKey("deliveries.id"), nullable=False, index=True),
+    Column("state", String(12), nullable=False),
+    Column("text_sealed", LargeBinary),
+    Column("size", BigInteger, nullable=False),
+    _at("begun_at"),
+    _at("submitted_at", nullable=True),
+    _at("settled_at", nullable=True),
+    Index("ix_replies_drafts", "state", "begun_at"),
+)
+
+reply_files = Table(
+    "reply_files",
+    metadata,
+    _id(),
+    _org(),
+    Column("reply_id", _ID, ForeignKey("replies.id"), nullable=False, index=True),
+    Column("blob_key", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("label_sealed", LargeBinary, nullable=False),
+    Column("epoch_id", _ID, ForeignKey("epochs.id"), nullable=False),
+    _at("made_at"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    _id(),
+    _org(),
+    Column("kind", String(16), nullable=False),
+    Column("delivery_id", _ID, ForeignKey("deliveries.id"), nullable=False, index=True),
+    Column("subject_id", _ID),
+    Column("epoch_id", _ID, ForeignKey("epochs.id")),
+    Column("payload_sealed", LargeBinary),
+    Column("return_hash", LargeBinary(32), unique=True),
+    Column("state", String(8), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    _at("made_at"),
+    _at("due_at"),
+    _at("give_up_at"),
+    Column("lease_holder", _ID),
+    _at("lease_until", nullable=True),
+    _at("settled_at", nullable=True),
+    Column("host", String(255)),
+    Column("tls", String(80)),
+    Column("answer", String(500)),
+    Index("ix_outbox_due", "state", "due_at"),
+)
+
+throttles = Table(
+    "throttles",
+    metadata,
+    Column("key", LargeBinary(32), primary_key=True),
+    _at("window_from"),
+    Column("count", Integer, nullable=False),
+)
+
+audit_events = Table(
+    "audit_events",
+    metadata,
+    _id(),
+    _at("at"),
+    Column("kind", String(40), nullable=False),
+    Column("who", String(12), nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("org_id", _ID),
+    Column("message_id", _ID),
+    Column("delivery_id", _ID, index=True),
+    Column("session", String(64)),
+    Column("origin", String(64)),
+    Column("detail", Text, nullable=False),
+    Index("ix_audit_events_org", "org_id", "id"),
+)

@@ -1,0 +1,59 @@
+"""Links, references and codes as people see them, and the hashes under which they are kept."""
+
+import hashlib
+import hmac
+
+_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
+"""31 signs that nobody mistakes for one another: no 0 O, 1 I L."""
+TOKEN_BYTES = 32
+REFERENCE_LETTERS = 11
+CODE_DIGITS = 8
+
+
+def token_hash(token: str) -> bytes:
+    """Machine-made secrets of 256 bits are found by their plain hash."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def keyed_hash(key: bytes, *fields: str) -> bytes:
+    """Short secrets are kept as HMAC-SHA-256 under a key that is not in the database."""
+    return hmac.digest(key, "\0".join(fields).encode("utf-8", "surrogatepass"), hashlib.sha256)
+
+
+def _letters(random: bytes, count: int) -> str:
+    number = int.from_bytes(random, "big")
+    signs = []
+    for _ in range(count):
+        number, index = divmod(number, len(_ALPHABET))
+        signs.append(_ALPHABET[index])
+    return "".join(signs)
+
+
+def reference(random: bytes) -> str:
+    """The reference of a notice, such as `K7QF-3MPD-9TW`: 11 letters, 54 bits, from 16 random bytes."""
+    letters = _letters(random, REFERENCE_LETTERS)
+    return f"{letters[:4]}-{letters[4:8]}-{letters[8:]}"
+
+
+def read_reference(typed: str) -> str | None:
+    """The reference in what somebody typed, spaces, dashes and case forgiven; None when it is none."""
+    letters = "".join(sign for sign in typed.upper() if sign not in " -\t\u2010\u2011\u2012\u2013\u2014")
+    if len(letters) != REFERENCE_LETTERS or any(sign not in _ALPHABET for sign in letters):
+        return None
+    return f"{letters[:4]}-{letters[4:8]}-{letters[8:]}"
+
+
+def code_reference(random: bytes) -> str:
+    """The three letters that tell one emailed code from another, on the mail and on the page; from 8 random bytes."""
+    return _letters(random, 3)
+
+
+def code(random: bytes) -> str:
+    """An emailed code: 8 digits, from 16 random bytes (the bias is below 2^-100)."""
+    return str(int.from_bytes(random, "big") % 10**CODE_DIGITS).zfill(CODE_DIGITS)
+
+
+def read_code(typed: str) -> str | None:
+    """The code in what somebody typed or pasted, spaces and dashes forgiven; None when it is none."""
+    digits = "".join(sign for sign in typed if sign not in " -\t\u00a0\u2010\u2011\u2012\u2013\u2014")
+    return digits if len(digits) == CODE_DIGITS and digits.isascii() and digits.isdigit() else None

@@ -1,0 +1,32 @@
+"""The kinds of mail the portal sends, and how long it tries."""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class MailKind(StrEnum):
+    NOTICE = "notice"
+    REMINDER = "reminder"
+    CODE = "code"
+    REPLY = "reply"
+    ASKED = "asked"
+    UNDELIVERED = "undelivered"
+
+
+_TRIES_FOR = {
+    MailKind.CODE: timedelta(minutes=10),
+    MailKind.NOTICE: timedelta(days=2),
+    MailKind.REPLY: timedelta(days=5),
+}
+LEASE = timedelta(minutes=10)
+"""A job whose worker died is taken up again after this; so nobody is notified twice within it."""
+_FIRST, _LONGEST = timedelta(seconds=15), timedelta(hours=1)
+
+
+def give_up_at(kind: MailKind, made_at: datetime) -> datetime:
+    return made_at + _TRIES_FOR.get(kind, timedelta(days=2))
+
+
+def wait_before(attempt: int, chance: float) -> timedelta:
+    """How long to wait after the `attempt`-th try failed: doubling from 15 s to 1 h, spread by `chance` (0 to 1) over ±25 %."""
+    return min(_FIRST * 2 ** min(attempt - 1, 20), _LONGEST) * (0.75 + chance / 2)

@@ -1,0 +1,230 @@
+"""The one door to plaintext: `Opener.open(access)` puts the view on record, *then* unwraps the key.
+
+Content released => event durable. A crash between the two over-reports a view; that is the safe side. When the content then
+does not open, `OpenFailed` follows. What comes back opens only what the access was for.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from portal.blobs import BlobReader, BlobStore
+from portal.clock import Source
+from portal.db import deliveries
+from portal.db.engine import Database
+from portal.db.grants import EPOCH, FOR_READER
+from portal.envelope import Damaged, RandomReader, open_sealed
+from portal.keys import Unwrapper, WrappedKey
+from portal.model.access import Access, Purpose
+from portal.model.errors import ContentDamaged, NoLongerReadable
+from portal.model.events import (
+    AttachmentOpened,
+    Event,
+    InboxListed,
+    MessageOpened,
+    OpenFailed,
+    OriginalDownloaded,
+    ReplyOpened,
+)
+from portal.model.ids import BlobKey, EpochId, OrgId, ReplyId
+from portal.sealing import Field, GrantFor, Kind, field_aad, grant_aad, object_context
+from portal.sealing.seal import Container, Sealer
+
+_MESSAGE = frozenset({Kind.HEADING, Kind.RENDITION, Kind.ORIGINAL, Kind.TEXT})
+_OPENS: dict[Purpose, frozenset[Kind]] = {
+    Purpose.SUMMARY: _MESSAGE,
+    Purpose.BODY: _MESSAGE,
+    Purpose.PRINT: _MESSAGE,
+    Purpose.QUOTE: _MESSAGE,
+    Purpose.ATTACHMENT: frozenset({Kind.PART, Kind.RENDITION}),
+    Purpose.ORIGINAL: frozenset({Kind.ORIGINAL, Kind.HEADING}),
+}
+_NONCE = 12
+
+
+class Opened:
+    """An open container: reads the kinds of object that its access was for, and no others. Forget it with the request."""
+
+    def __init__(
+        self, org_id: OrgId, container_id: str, dek: bytes, kinds: frozenset[Kind], part: str | None, blobs: BlobStore
+    ) -> None:
+        """`part` is the one attachment that may be opened; None means any."""
+        self._org_id, self._container_id, self._dek = org_id, container_id, dek
+        self._kinds, self._part, self._blobs = kinds, part, blobs
+
+    def _context(self, kind: Kind, part_id: str) -> bytes:
+        if kind not in self._kinds or (kind is Kind.PART and self._part not in (None, part_id)):
+            raise PermissionError(f"this access does not open {kind} {part_id}")
+        return object_context(self._org_id, self._container_id, kind, part_id)
+
+    def read(self, kind: Kind, sealed: bytes, part_id: str = "") -> bytes:
+        """A small object. Raises ContentDamaged."""
+        try:
+            return open_sealed(self._dek, self._context(kind, part_id), sealed)
+        except Damaged as damage:
+            raise ContentDamaged(f"{kind} of {self._container_id}: {damage}") from damage
+
+    async def stream(self, kind: Kind, key: BlobKey, part_id: str = "") -> "OpenStream":
+        """An object in the blob store. Raises NotFound, StorageAway, ContentDamaged. Close it."""
+        context = self._context(kind, part_id)
+        blob = await self._blobs.open(key)
+        try:
+            return OpenStream(RandomReader(self._dek, context, blob.read_at, blob.size), blob)
+        except Damaged as damage:
+            blob.close()
+            raise ContentDamaged(f"{kind} of {self._container_id}: {damage}") from damage
+
+    def container(self, sealer: Sealer) -> Container:
+        """The same container for sealing, to keep a rendition that was made for this view."""
+        return Container(sealer, self._org_id, self._container_id, self._dek)
+
+
+class OpenStream:
+    """Authenticated plaintext of a blob, piece by piece (up to 256 KiB)."""
+
+    def __init__(self, reader: RandomReader, blob: BlobReader) -> None:
+        self._blob = blob
+        try:
+            self.size = reader.size
+        except Damaged as damage:
+            blob.close()
+            raise ContentDamaged(str(damage)) from damage
+        self._pieces = reader.chunks()
+
+    def __iter__(self) -> "OpenStream":
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._pieces)
+        except Damaged as damage:
+            raise ContentDamaged(str(damage)) from damage
+
+    def close(self) -> None:
+        self._blob.close()
+
+
+class EpochKeys:
+    """Unwrapped epoch keys, kept for a few minutes so that a page of subjects does not cost a page of HPKE openings."""
+
+    def __init__(self, db: Database, unwrapper: Unwrapper, source: Source, keep: timedelta) -> None:
+        self._db, self._unwrapper, self._source, self._keep = db, unwrapper, source, keep
+        self._known: dict[EpochId, tuple[datetime, AESGCM]] = {}
+
+    async def get(self, org_id: OrgId, epoch_id: EpochId) -> AESGCM:
+        """Raises KeysAway, and ContentDamaged when the epoch is gone or another organisation's."""
+        now = self._source.now()
+        known = self._known.get(epoch_id)
+        if known and now < known[0]:
+            return known[1]
+        row = await self._db.row(EPOCH, id=epoch_id)
+        if row is None or row[0] != org_id:
+            raise ContentDamaged(f"epoch {epoch_id} is not one of organisation {org_id}")
+        key = AESGCM(await self._unwrapper.unwrap(org_id, epoch_id, WrappedKey(row[1], row[2], row[3])))
+        if self._keep:
+            self._known = {id_: entry for id_, entry in self._known.items() if now < entry[0]}
+            self._known[epoch_id] = (now + self._keep, key)
+        return key
+
+
+class Opener:
+    """See the module. Holds the Unwrapper; handed to reading (web) and to reply hand-over (worker) only."""
+
+    def __init__(self, db: Database, blobs: BlobStore, epochs: EpochKeys, source: Source) -> None:
+        self._db, self._blobs, self._epochs, self._source = db, blobs, epochs, source
+        self.unwrapped = 0
+        """How many DEKs this process has unwrapped: `portal audit verify` and the tests hold it against the record."""
+
+    async def open(self, access: Access, reply_id: ReplyId | None = None) -> Opened:
+        """Opens a message for one purpose; with `reply_id`, the attachment `access.part` of that reply in its thread.
+
+        Raises Stale (portal/db) when the delivery ended meanwhile: decide again. Raises ContentDamaged or KeysAway, and puts
+        OpenFailed on record, when the grant does not open.
+        """
+        event = _event(access, reply_id)
+        await self._db.commit(deliveries.opened(event, access.target))
+        return await self._opened(access, access.part if reply_id else access.target.message_id, event)
+
+    async def listed(self, accesses: Sequence[Access], event: InboxListed) -> list[Opened | None]:
+        """Opens many headings under one event that names them all; None where one does not open."""
+        await self._db.record(event)
+        return [await self._listed_one(access, event) for access in accesses]
+
+    async def thread(self, access: Access, reply_id: ReplyId) -> Opened:
+        """Opens a reply's text for the page that `access` was recorded for: the thread is part of that view."""
+        return await self._opened(access, reply_id, _event(access, None))
+
+    async def handover(self, event: ReplyOpened, container_ids: Sequence[str]) -> list[Opened]:
+        """Opens a reply and its attachments so that the worker can hand them to the sender."""
+        assert event.org_id is not None
+        await self._db.record(event)
+        kinds = frozenset({Kind.TEXT, Kind.PART})
+        opened = []
+        for container_id in container_ids:
+            dek = await self._dek(event.org_id, container_id, GrantFor.HANDOVER, event.reply_id)
+            opened.append(Opened(event.org_id, container_id, dek, kinds, None, self._blobs))
+        return opened
+
+    async def _listed_one(self, access: Access, event: Event) -> Opened | None:
+        try:
+            return await self._opened(access, access.target.message_id, event)
+        except ContentDamaged:
+            return None
+
+    async def _opened(self, access: Access, container_id: str, event: Event) -> Opened:
+        target = access.target
+        try:
+            dek = await self._dek(target.org_id, container_id, GrantFor.DELIVERY, target.delivery_id)
+        except (ContentDamaged, NoLongerReadable) as error:
+            await self.failed(event, error)
+            raise
+        return Opened(target.org_id, container_id, dek, _OPENS[access.purpose], access.part, self._blobs)
+
+    async def failed(self, event: Event, error: Exception) -> None:
+        """Puts on record that what `event` announced did not open."""
+        facts = event.facts()
+        facts["at"] = self._source.now()
+        await self._db.record(OpenFailed(**facts, reason=type(error).__name__))
+
+    async def _dek(self, org_id: OrgId, container_id: str, reader: GrantFor, reader_id: str) -> bytes:
+        row = await self._db.row(FOR_READER, container_id=container_id, reader=reader.value, reader_id=reader_id)
+        if row is None:
+            raise NoLongerReadable(f"no grant of {container_id} is left for {reader} {reader_id}")
+        _, epoch_id, wrapped = row
+        key = await self._epochs.get(org_id, epoch_id)
+        try:
+            dek = key.decrypt(
+                wrapped[:_NONCE], wrapped[_NONCE:], grant_aad(org_id, container_id, reader, reader_id, epoch_id)
+            )
+        except InvalidTag:
+            raise ContentDamaged(f"the grant of {container_id} for {reader} {reader_id} does not open") from None
+        self.unwrapped += 1
+        return dek
+
+
+class Fields:
+    """Opens the small sealed fields of rows: where a notice goes, which code a mail says. Holds no way to content."""
+
+    def __init__(self, epochs: EpochKeys) -> None:
+        self._epochs = epochs
+
+    async def open(self, org_id: OrgId, row_id: str, kind: str, field: Field) -> bytes:
+        key = await self._epochs.get(org_id, field.epoch_id)
+        try:
+            aad = field_aad(org_id, row_id, kind, field.epoch_id)
+            return key.decrypt(field.sealed[:_NONCE], field.sealed[_NONCE:], aad)
+        except InvalidTag:
+            raise ContentDamaged(f"the {kind} of {row_id} does not open") from None
+
+
+def _event(access: Access, reply_id: ReplyId | None) -> MessageOpened | AttachmentOpened | OriginalDownloaded:
+    facts, assurance = access.facts(), int(access.reader.assurance)
+    match access.purpose:
+        case Purpose.ATTACHMENT:
+            return AttachmentOpened(**facts, part=access.part, assurance=assurance, reply_id=reply_id)
+        case Purpose.ORIGINAL:
+            return OriginalDownloaded(**facts, assurance=assurance)
+        case _:
+            return MessageOpened(**facts, part=access.purpose.value, assurance=assurance)

@@ -1,0 +1,149 @@
+"""Settings: defaults, then portal.toml, then the environment (PORTAL_*). Only portal/assembly.py and the commands read them."""
+
+import os
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from portal.model.errors import RefusesToStart
+
+Role = Literal["web", "intake", "worker"]
+ROLES: tuple[Role, ...] = ("web", "intake", "worker")
+_LISTEN = re.compile(r"(unix:/.+|\[[0-9a-fA-F:.]+\]:\d{1,5}|[^:\[\]]+:\d{1,5})\Z")
+
+
+class Settings(BaseSettings):
+    """Every setting with its default. A field's description is its line in docs/CONFIGURATION.md."""
+
+    model_config = SettingsConfigDict(env_prefix="PORTAL_", extra="forbid", frozen=True)
+
+    base_url: str = Field(
+        "http://localhost:8480",
+        description="Where people reach the portal; links are built from it, never from a request.",
+    )
+    database_url: str = Field(
+        "sqlite:///portal.db", description="`sqlite:////path/portal.db` or `postgresql://user:password@host/name`."
+    )
+    blobs_url: str = Field("file:blobs", description="Where sealed content lies: `file:///path/blobs`.")
+    keys_url: str = Field("keyring:keys", description="Where the keys are: `keyring:///path/keys`.")
+    submission_url: str = Field(
+        "smtp://localhost:587",
+        description="The relay that takes outgoing mail: `smtp://user:password@host:587` (STARTTLS, required) or `smtps://...:465`.",
+    )
+    submission_ca: Path | None = Field(
+        None, description="A PEM file of authorities to check the submission host by; the system's when unset."
+    )
+    mail_domain: str = Field(
+        "", description="Domain of the return path of notices (`bounce+...@`); the host of `base_url` when unset."
+    )
+    http_listen: str = Field(
+        "127.0.0.1:8480",
+        description="`host:port`, or `unix:/path/portal.sock` in a folder of mode 0750 for a proxy beside it.",
+    )
+    http_proxy: str = Field(
+        "", description="Address of the proxy whose `X-Forwarded-For` counts; with a unix socket it always does."
+    )
+    smtp_listen: str = Field(
+        "127.0.0.1:2526", description="`host:port` for relays, STARTTLS required. Empty: not served."
+    )
+    smtps_listen: str = Field("", description="`host:port` for relays with TLS from the first byte. Empty: not served.")
+    smtp_hostname: str = Field("", description="The name the intake greets with; the host of `base_url` when unset.")
+    smtp_certificate: Path | None = Field(None, description="PEM file with the intake's certificate chain.")
+    smtp_key: Path | None = Field(None, description="PEM file with its private key.")
+    smtp_client_ca: Path | None = Field(
+        None, description="PEM file of the client certificates, or their authorities, that relays may come with."
+    )
+    max_message_bytes: int = Field(
+        25 * 1024 * 1024, ge=1024, le=150 * 1024 * 1024, description="Largest message taken in, announced as SIZE."
+    )
+    max_recipients: int = Field(50, ge=1, le=1000, description="Most recipients in one transaction.")
+    max_reply_bytes: int = Field(
+        25 * 1024 * 1024, ge=1024, le=150 * 1024 * 1024, description="Largest reply with its attachments."
+    )
+    max_reply_files: int = Field(20, ge=0, le=100, description="Most attachments of a reply.")
+    epoch_cache_seconds: int = Field(
+        300,
+        ge=0,
+        le=300,
+        description="How long an unwrapped epoch key is kept in memory; 0 asks the key service each time.",
+    )
+    drain_seconds: int = Field(20, ge=0, le=300, description="How long a stop waits for what is in flight.")
+    renderers: int = Field(2, ge=1, le=32, description="Processes that parse mail.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        path = Path(os.environ.get("PORTAL_CONFIG", "portal.toml"))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
+
+    @field_validator("base_url")
+    @classmethod
+    def _base_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+            raise ValueError("write it as https://portal.example, without a path")
+        if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+            raise ValueError("outside this machine people reach the portal by https only")
+        return value.rstrip("/")
+
+    @field_validator("http_listen", "smtp_listen", "smtps_listen")
+    @classmethod
+    def _listen(cls, value: str) -> str:
+        if value and not _LISTEN.match(value):
+            raise ValueError("write it as host:port, [address]:port or unix:/path")
+        return value
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> "Settings":
+        if (self.smtp_certificate is None) != (self.smtp_key is None):
+            raise ValueError("smtp_certificate and smtp_key go together")
+        return self
+
+    @property
+    def base_host(self) -> str:
+        return urlsplit(self.base_url).hostname or ""
+
+    @property
+    def return_domain(self) -> str:
+        return self.mail_domain or self.base_host
+
+    @property
+    def epoch_cache(self) -> timedelta:
+        return timedelta(seconds=self.epoch_cache_seconds)
+
+
+def load() -> Settings:
+    """The settings in force. Raises RefusesToStart with a line for each that is wrong; values are not repeated."""
+    path = os.environ.get("PORTAL_CONFIG")
+    if path and not Path(path).is_file():
+        raise RefusesToStart(f"PORTAL_CONFIG names {path}, which is not there")
+    known = {f"PORTAL_{name.upper()}" for name in Settings.model_fields} | {"PORTAL_CONFIG"}
+    unknown = sorted(name for name in os.environ if name.startswith("PORTAL_") and name not in known)
+    if unknown:
+        raise RefusesToStart(f"no such setting: {', '.join(unknown)}; docs/CONFIGURATION.md lists them")
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = error.errors(include_input=False, include_url=False, include_context=False)
+        lines = [
+            f"{'.'.join(map(str, p['loc'])) or 'settings'}: {p['msg'].removeprefix('Value error, ')}" for p in problems
+        ]
+        raise RefusesToStart("; ".join(lines)) from None
+
+
+def split_listen(value: str) -> tuple[str, int]:
+    """Host and port of a `host:port` setting."""
+    host, _, port = value.rpartition(":")
+    return host.strip("[]"), int(port)
