@@ -1,0 +1,90 @@
+"""What stands after MAIL, RCPT and XFORWARD, read strictly. Refuses what it can't read; knows no rules of the portal."""
+
+import re
+from dataclasses import dataclass
+
+from portal.smtp import replies
+from portal.smtp.replies import Refused
+
+# RFC 5321 4.1.2, less source routes (which it deprecates): <> or <local@domain>, then parameters
+_PATH = re.compile(r'<((?:(?:"(?:[^"\\]|\\.)*"|[^\s"<>@,:;\\]+)@[^\s"<>@]+)?)>(?: +(.*))?\Z')
+_PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\x00-\x20=\x7f]+))?\Z")
+_XTEXT = re.compile(r"\+([0-9A-F]{2})")
+_MAX_ADDRESS_BYTES = 320  # 64 + @ + 255: RFC 5321 4.5.3.1
+_XFORWARD_NAMES = frozenset({"NAME", "ADDR", "PORT", "PROTO", "HELO", "IDENT", "SOURCE"})
+
+
+@dataclass(frozen=True)
+class Mail:
+    """MAIL FROM. `size` is what the client says the message will have (RFC 1870), 0 when it says nothing."""
+
+    address: str
+    size: int
+    smtp_utf8: bool
+
+
+def parse_mail(text: str) -> Mail:
+    """The argument of MAIL. Raises Refused."""
+    address, parameters = _path(text, "FROM:")
+    size = parameters.pop("SIZE", "0")
+    body = parameters.pop("BODY", "7BIT")
+    smtp_utf8 = "SMTPUTF8" in parameters
+    flagged = parameters.pop("SMTPUTF8", None)
+    parameters.pop("AUTH", None)  # RFC 4954 5: must be taken; nobody here asks for it
+    if parameters:
+        raise Refused(replies.UNKNOWN_PARAMETER)
+    if flagged is not None or size is None or not re.fullmatch(r"[0-9]{1,20}", size):
+        raise Refused(replies.BAD_ARGUMENT)
+    if body is None or body.upper() not in {"7BIT", "8BITMIME"}:
+        raise Refused(replies.BAD_ARGUMENT)
+    _check_address(address, smtp_utf8=smtp_utf8)
+    return Mail(address, int(size), smtp_utf8)
+
+
+def parse_recipient(text: str, *, smtp_utf8: bool) -> str:
+    """The address in the argument of RCPT. Raises Refused."""
+    address, parameters = _path(text, "TO:")
+    if parameters:
+        raise Refused(replies.UNKNOWN_PARAMETER)
+    if not address:
+        raise Refused(replies.BAD_ADDRESS)
+    _check_address(address, smtp_utf8=smtp_utf8)
+    return address
+
+
+def parse_ident(text: str) -> str | None:
+    """The relay's queue id in an XFORWARD command (Postfix's XFORWARD_README), if it is told. Raises Refused."""
+    ident = None
+    for word in text.split():
+        name, equals, value = word.partition("=")
+        if not equals or name.upper() not in _XFORWARD_NAMES:
+            raise Refused(replies.BAD_ARGUMENT)
+        if name.upper() == "IDENT" and value != "[UNAVAILABLE]":
+            ident = _XTEXT.sub(lambda found: chr(int(found[1], 16)), value)
+    if ident is not None and not re.fullmatch(r"[\x21-\x7e]{1,255}", ident):
+        raise Refused(replies.BAD_ARGUMENT)
+    return ident
+
+
+def _path(text: str, keyword: str) -> tuple[str, dict[str, str | None]]:
+    if text[: len(keyword)].upper() != keyword:
+        raise Refused(replies.BAD_ARGUMENT)
+    found = _PATH.match(text[len(keyword) :].strip(" "))
+    if not found:
+        raise Refused(replies.BAD_ADDRESS)
+    parameters: dict[str, str | None] = {}
+    for word in (found[2] or "").split():
+        parameter = _PARAMETER.match(word)
+        if not parameter or parameter[1].upper() in parameters:
+            raise Refused(replies.BAD_ARGUMENT)
+        parameters[parameter[1].upper()] = parameter[2]
+    return found[1], parameters
+
+
+def _check_address(address: str, *, smtp_utf8: bool) -> None:
+    if any(character < " " or character == "\x7f" or "\ud800" <= character <= "\udfff" for character in address):
+        raise Refused(replies.BAD_ADDRESS)
+    if len(address.encode()) > _MAX_ADDRESS_BYTES:
+        raise Refused(replies.BAD_ADDRESS)
+    if not smtp_utf8 and not address.isascii():
+        raise Refused(replies.NOT_ASCII)
