@@ -48,7 +48,8 @@ class Rendition:
     """All that is shown of a mail. `html` is a body fragment made harmless, or None where the mail has only text.
 
     `problems` holds codes for what could not be read: `unparsable`, `too-many-parts`, `too-deep`, `bad-encoding`,
-    `picture-left-out`, `html-left-out`, `remote-left-out`. With `unparsable` the original is kept and nothing else is shown.
+    `picture-left-out`, `html-left-out`, `remote-left-out`, `text-cut` (all of it is then an attachment).
+    With `unparsable` the original is kept and nothing else is shown.
     """
 
     version: int

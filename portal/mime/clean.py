@@ -1,0 +1,209 @@
+"""Mail HTML made harmless: an allow-list of elements, attributes, link targets and style values, and nothing remote.
+
+The first of two walls; the other is the sandboxed frame that shows the result. Pictures come from the mail itself or not at all:
+`cid:` becomes a `data:` URL of a raster that was recognised by its bytes; a remote one leaves its words in brackets. The real
+host of a link is its title.
+"""
+
+import base64
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape, unescape
+from urllib.parse import unquote
+
+import nh3
+
+from portal.mime.css import clean_style
+from portal.mime.limits import MAX_HTML_CHARS, MAX_HTML_DEPTH, MAX_PICTURE_BYTES
+from portal.mime.links import target
+from portal.mime.names import PICTURES, sniffed
+from portal.mime.nesting import deepest
+from portal.mime.words import plain
+
+
+def _words(listed: str) -> frozenset[str]:
+    return frozenset(listed.split())
+
+
+_TAGS = _words(
+    "a abbr address article aside b bdo big blockquote br caption center cite code col colgroup dd del dfn div dl dt em figcaption "
+    "figure font footer h1 h2 h3 h4 h5 h6 header hr i img ins kbd li main mark nav ol p pre q s samp section small span strike "
+    "strong sub sup table tbody td tfoot th thead tr tt u ul var wbr"
+)
+_WITH_CONTENT = _words(
+    "applet audio canvas datalist embed frameset head iframe math noembed noframes noscript object plaintext script select style "
+    "svg template textarea title video xml xmp"
+)
+_LAYOUT = frozenset({"align", "valign", "bgcolor", "width", "height"})
+_ATTRIBUTES = {
+    "*": frozenset({"style", "dir", "lang"}),
+    "a": frozenset({"href"}),
+    "img": frozenset({"src", "alt", "width", "height", "border", "align", "hspace", "vspace"}),
+    "table": _LAYOUT | {"border", "cellpadding", "cellspacing", "bordercolor", "rules", "frame", "summary"},
+    "td": _LAYOUT | {"colspan", "rowspan", "nowrap", "bordercolor"},
+    "th": _LAYOUT | {"colspan", "rowspan", "nowrap", "bordercolor", "scope"},
+    "font": frozenset({"color", "face", "size"}),
+    "hr": frozenset({"align", "color", "noshade", "size", "width"}),
+    "ol": frozenset({"start", "type"}),
+    "ul": frozenset({"type"}),
+    "li": frozenset({"type", "value"}),
+    "col": _LAYOUT | {"span"},
+    "colgroup": _LAYOUT | {"span"},
+} | dict.fromkeys(("tr", "tbody", "thead", "tfoot"), _LAYOUT)
+_ATTRIBUTES |= dict.fromkeys(_words("caption center div h1 h2 h3 h4 h5 h6 p"), frozenset({"align"}))
+
+_REL = "noopener noreferrer nofollow"
+_TOKEN_VALUE = re.compile(r"[\w#.,%+ '-]{0,200}\Z")
+_BODY = re.compile(r"<body((?:\s[^<>]{0,4000})?)>", re.IGNORECASE)
+_BODY_COLOUR = re.compile(r"\s(bgcolor|text)\s*=\s*[\"']?(#?[A-Za-z0-9]{3,20})", re.IGNORECASE)
+_BODY_STYLE = re.compile(r"\sstyle\s*=\s*(\"[^\"]*\"|'[^']*')", re.IGNORECASE)
+# In the sanitiser's output no attribute value holds an angle bracket, so a tag ends at the first one.
+_MARKED = re.compile(r"<(a|img)\b([^>]*)>")
+_HREF = re.compile(r'\shref="([^"]*)"')
+_SRC = re.compile(r'\ssrc="cid:([^"]*)"')
+_ALT = re.compile(r'\salt="([^"]*)"')
+_NO_ANGLES = str.maketrans("<>", "‹›")
+_ANY_TAG = re.compile(r"<[^>]*>")
+_CELL_END = re.compile(r"</t[dh]>\s*(?=<t)")
+_LINE_END = re.compile(
+    r"<br>|<hr[^>]*>|</(?:p|div|h\d|li|tr|table|blockquote|pre|dd|dt|caption|address|article|section)>"
+)
+_IN_LINE_SPACE = re.compile(r"[ \t\r\n]+")
+_LINE_SPACE = re.compile(r"[ \t\xa0]*\n[ \t\xa0]*")
+_BLANK_LINES = re.compile(r"\n{3,}")
+_REMOTE = re.compile(r"\s*(https?:)?//", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """`html` is None when it was too large or too deep; `shown` are the content ids of the pictures in it."""
+
+    html: str | None
+    shown: frozenset[str]
+    problems: frozenset[str]
+
+
+class Cleaner:
+    """Cleans one document after the other. Keeps nothing of one for the next. Not for several threads at once."""
+
+    def __init__(self) -> None:
+        self._library = nh3.Cleaner(
+            tags=_TAGS,
+            clean_content_tags=_WITH_CONTENT,
+            attributes=_ATTRIBUTES,
+            attribute_filter=lambda _tag, name, value: self._judged[name, value],
+            link_rel=None,  # set with the title, below
+            # Looser than what is let through below, which needs to see a remote picture to name it.
+            url_schemes={"http", "https", "mailto", "cid"},
+            url_relative="deny",
+        )
+        self._begin(lambda _: None)
+
+    def clean(self, html: str, picture: Callable[[str], bytes | None]) -> Cleaned:
+        """The body fragment of `html`; `picture` gives the bytes for a content id, None if the mail has no such part."""
+        if len(html) > MAX_HTML_CHARS:
+            return Cleaned(None, frozenset(), frozenset({"html-left-out"}))
+        if deepest(html, MAX_HTML_DEPTH) >= MAX_HTML_DEPTH:
+            return Cleaned(None, frozenset(), frozenset({"html-left-out", "too-deep"}))
+        self._begin(picture)
+        try:
+            fragment = self._library.clean(_BODY.sub(_body, html, count=1))
+            if len(fragment) > 2 * MAX_HTML_CHARS:  # few elements left open repeat in every paragraph after them
+                return Cleaned(None, frozenset(), frozenset({"html-left-out"}))
+            fragment = _MARKED.sub(self._finished, fragment).strip()
+            return Cleaned(fragment, frozenset(self._shown), frozenset(self._problems))
+        finally:
+            self._begin(lambda _: None)
+
+    def _begin(self, picture: Callable[[str], bytes | None]) -> None:
+        self._picture = picture
+        self._judged = _Judged(self._judge)
+        self._link_ends: dict[str, str] = {}
+        self._pictures: dict[str, tuple[str, bytes] | None] = {}
+        self._shown: set[str] = set()
+        self._picture_bytes = 0
+        self._problems: set[str] = set()
+
+    def _judge(self, name: str, value: str) -> str | None:
+        """The value to keep of an attribute on the allow-list, or None."""
+        if name == "style":
+            return clean_style(value) or None
+        if name == "href":
+            return self._target(value)
+        if name == "src":
+            if _REMOTE.match(value):
+                self._problems.add("remote-left-out")
+            return f"cid:{content_id(value[4:])}" if value[:4].lower() == "cid:" else None
+        if name in ("alt", "summary"):
+            return plain(value, 400).translate(_NO_ANGLES)
+        return value if _TOKEN_VALUE.match(value) else None
+
+    def _target(self, value: str) -> str | None:
+        found = target(value)
+        if found is None:
+            return None
+        # The key is the target as the library will write it.
+        self._link_ends[found[0].replace("&", "&amp;")] = f' title="{escape(found[1])}" rel="{_REL}">'
+        return found[0]
+
+    def _finished(self, tag: re.Match[str]) -> str:
+        """Last touches on the library's own output: a link says its host, a picture is set in or gives way to its words."""
+        rest = tag[2]
+        if tag[1] == "a":
+            href = _HREF.search(rest)
+            return f"<a{rest}{self._link_ends[href[1]]}" if href and href[1] in self._link_ends else "<a>"
+        src, alt = _SRC.search(rest), _ALT.search(rest)
+        url = self._data_url(unescape(src[1])) if src else None
+        if src and url:
+            return f'<img{rest[: src.start()]} src="{url}"{rest[src.end() :]}>'
+        if src:
+            self._problems.add("picture-left-out")
+        return f"[{alt[1]}]" if alt and alt[1] else ""
+
+    def _data_url(self, name: str) -> str | None:
+        """The picture as a URL, or None where there is none or all pictures together, each as often as it is shown, are too much."""
+        if name not in self._pictures:
+            content = self._picture(name) or b""
+            media_type = sniffed(content)
+            fits = media_type in PICTURES and len(content) <= MAX_PICTURE_BYTES
+            self._pictures[name] = (media_type, base64.b64encode(content)) if fits else None
+        found = self._pictures[name]
+        if found is None or self._picture_bytes + len(found[1]) * 3 // 4 > MAX_PICTURE_BYTES:
+            return None
+        self._picture_bytes += len(found[1]) * 3 // 4
+        self._shown.add(name)
+        return f"data:{found[0]};base64,{found[1].decode('ascii')}"
+
+
+class _Judged(dict[tuple[str, str], str | None]):
+    """What was decided for an attribute and its value, decided when first asked: mails repeat theirs a lot."""
+
+    def __init__(self, judge: Callable[[str, str], str | None]) -> None:
+        super().__init__()
+        self._judge = judge
+
+    def __missing__(self, key: tuple[str, str]) -> str | None:
+        kept = self[key] = self._judge(*key)
+        return kept
+
+
+def text_of(fragment: str) -> str:
+    """The words of a cleaned fragment, a line a block, for a mail that has no text of its own."""
+    lines = _LINE_END.sub("\n", _IN_LINE_SPACE.sub(" ", fragment))
+    text = unescape(_ANY_TAG.sub("", _CELL_END.sub("\t", lines)))
+    return _BLANK_LINES.sub("\n\n", _LINE_SPACE.sub("\n", text)).strip()
+
+
+def content_id(text: str) -> str:
+    """A Content-ID, or what follows `cid:`, in the form both are compared in (RFC 2392)."""
+    return plain(unquote(text), 500).translate(_NO_ANGLES)
+
+
+def _body(tag: re.Match[str]) -> str:
+    """A body's colours on a div: fragments have no body, and white text on a lost black one could not be read."""
+    found = _BODY_STYLE.search(tag[1])
+    style = found[1][1:-1] if found else ""
+    for name, colour in _BODY_COLOUR.findall(tag[1]):
+        style = f"{'background-color' if name.lower() == 'bgcolor' else 'color'}:{colour};{style}"
+    return f'<div style="{style.replace(chr(34), "&quot;")}">' if style else "<div>"

@@ -1,0 +1,205 @@
+"""The warm pool of render processes: a mail goes in, its rendition and parts come out, and a process that fails is replaced.
+
+Promises of `portal.mime.Renderer`. The clock runs only while the process is the one that is waited for, so that neither a slow source
+nor a slow sink costs a mail its rendition. Nothing is written to disk.
+"""
+
+import asyncio
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import portal
+from portal.mime import PartSink, Renderer, Rendition
+from portal.mime.heading import unparsable
+from portal.mime.limits import MAX_HEADER_BYTES
+from portal.mime.wire import FRAME, MEMORY_BYTES, PIECE_BYTES, load
+
+_MAX_RENDITION_BYTES = 64 * 1024 * 1024
+_SECONDS_A_BYTE = 5 / 25_000_000
+# -I keeps PYTHON* variables, the user's site folder and the current folder from deciding what the child imports. It looks where
+# this process looks, so that both run the same code from a checkout, an editable install or a wheel.
+_PROGRAM = "import sys; memory, *sys.path = sys.argv[1:]; from portal.mime import worker; worker.main(int(memory))"
+
+
+class ProcessRenderer(Renderer):
+    """At most `size` processes, started when first needed, each replaced after `mails` mails or any failure.
+
+    `seconds` is the wall clock for a mail, with 5 s more for each 25 MB of it. When all processes are busy, `render` waits.
+    """
+
+    def __init__(
+        self, *, size: int = 1, seconds: float = 5.0, mails: int = 500, memory_bytes: int = MEMORY_BYTES
+    ) -> None:
+        self._size = size
+        self._slots = asyncio.Semaphore(size)
+        self._seconds = seconds
+        self._mails = mails
+        self._memory_bytes = memory_bytes
+        self._idle: list[_Child] = []
+        self._busy: set[_Child] = set()
+        self._endings: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def render(self, raw: AsyncIterator[bytes], sink: PartSink) -> Rendition:
+        """See `Renderer`. A part begun but not in the returned `parts` is to be thrown away: the process was lost on the way.
+
+        Raises what `raw` and `sink` raise, and RuntimeError after `close`.
+        """
+        async with self._slots:
+            child = await self._child()
+            head = bytearray()
+            try:
+                rendition = await child.exchange(raw, head, sink, self._seconds)
+            except _Lost:
+                self._end(child)
+                return unparsable(head)
+            except BaseException:
+                self._end(child)
+                raise
+            self._busy.discard(child)
+            if child.mails < self._mails and not self._closed:
+                self._idle.append(child)
+            else:
+                self._end(child)
+            return rendition
+
+    async def close(self) -> None:
+        """Ends every process, also those at work (their `render` returns `unparsable`), and waits until all are gone."""
+        self._closed = True
+        for child in self._busy:
+            child.kill()
+        for _ in range(self._size):
+            await self._slots.acquire()
+        while self._idle:
+            self._end(self._idle.pop())
+        while self._endings:
+            await asyncio.wait(self._endings)
+        for _ in range(self._size):
+            self._slots.release()
+
+    async def _child(self) -> "_Child":
+        if self._closed:
+            raise RuntimeError("this renderer is closed")
+        while self._idle:
+            child = self._idle.pop()
+            if child.alive:
+                self._busy.add(child)
+                return child
+            self._end(child)
+        child = _Child(await _started(self._memory_bytes))
+        self._busy.add(child)
+        return child
+
+    def _end(self, child: "_Child") -> None:
+        self._busy.discard(child)
+        ending = asyncio.get_running_loop().create_task(child.end())
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+
+
+class _Lost(Exception):
+    """The process died, took too long or answered nonsense."""
+
+
+class _Child:
+    """One process and its two pipes. `mails` counts what it has rendered."""
+
+    def __init__(self, process: Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process = process
+        self._into = process.stdin
+        self._out = process.stdout
+        self.mails = 0
+
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None and not self._out.at_eof()
+
+    async def exchange(self, raw: AsyncIterator[bytes], head: bytearray, sink: PartSink, seconds: float) -> Rendition:
+        """Sends the mail, then reads the answer: the process says nothing before it has all, so neither waits for the other."""
+        self.mails += 1
+        size = 0
+        async for piece in raw:
+            if not piece:
+                continue  # an empty frame would end the mail
+            size += len(piece)
+            head += piece[: MAX_HEADER_BYTES - len(head)]
+            await self._send(piece, seconds)
+        await self._send(b"", seconds)
+        rendition = await self._rendition(seconds + size * _SECONDS_A_BYTE)
+        for part in rendition.parts:
+            await sink.begin(part.id)
+            left = part.size
+            while piece := await self._frame(PIECE_BYTES, seconds):
+                left -= len(piece)
+                await sink.write(piece)
+            if left:
+                raise _Lost
+            await sink.end()
+        return rendition
+
+    async def _send(self, piece: bytes, seconds: float) -> None:
+        """Sends frames of at most 64 KiB; an empty piece is the end of the mail."""
+        try:
+            async with asyncio.timeout(seconds):
+                for at in range(0, max(len(piece), 1), PIECE_BYTES):
+                    frame = piece[at : at + PIECE_BYTES]
+                    self._into.write(FRAME.pack(len(frame)))
+                    self._into.write(frame)
+                    await self._into.drain()
+        except (OSError, TimeoutError, RuntimeError) as error:
+            raise _Lost from error
+
+    async def _rendition(self, seconds: float) -> Rendition:
+        try:
+            return load(await self._frame(_MAX_RENDITION_BYTES, seconds))
+        except ValueError as error:
+            raise _Lost from error
+
+    async def _frame(self, max_bytes: int, seconds: float) -> bytes:
+        try:
+            async with asyncio.timeout(seconds):
+                (length,) = FRAME.unpack(await self._out.readexactly(FRAME.size))
+                if length > max_bytes:
+                    raise _Lost
+                return await self._out.readexactly(length)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            raise _Lost from error
+
+    def kill(self) -> None:
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def end(self) -> None:
+        """Kills the process and waits for it. What it still had to say is read away, or its pipe would never close."""
+        self.kill()
+        self._into.close()
+        while await self._out.read(PIECE_BYTES):
+            pass
+        await self._process.wait()
+
+
+async def _started(memory_bytes: int) -> Process:
+    """A new process. It gets no environment, which may hold secrets, and its own session: a Ctrl-C is for the server to answer."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-I", "-B", "-c", _PROGRAM, str(memory_bytes), *_module_path()),
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=DEVNULL,
+        env={},
+        cwd="/",
+        limit=2 * PIECE_BYTES,
+        start_new_session=True,
+    )
+
+
+def _module_path() -> list[str]:
+    home = str(Path(portal.__file__).resolve().parent.parent)
+    path = [entry for entry in sys.path if Path(entry).is_absolute()]
+    return path if home in path else [home, *path]

@@ -1,0 +1,261 @@
+"""The sanitiser: what survives, what does not."""
+
+import re
+import time
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portal.mime.clean import Cleaned, Cleaner, text_of
+from portal.mime.css import clean_style
+from portal.mime.links import target
+
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c63f8cfc0f01f0005000201ff9d2c5d6d"
+    "0000000049454e44ae426082"
+)
+_FORBIDDEN = (
+    "style form input button svg math template noscript iframe object embed video audio base meta link script textarea select "
+    "frame frameset portal title"
+)
+_HOSTILE = (
+    "<p> </p> <div> <table> <tr> <td> </table> <b> </b> <svg> </svg> <math> <style> </style> <script> </script> <!-- --> "
+    "<![CDATA[ ]]> <img/src=cid:a/onerror=x> <a/href=javascript:x> <a/href='https://a.example/x\"y'> <title> <noscript> "
+    "<textarea> </textarea> <select> <template> <p/style='color:red;background:url(x)'> <font/color=red> <form> <mglyph> "
+    "<annotation-xml> <foreignObject> <img/alt='a>b<c'/src=http://a.example/p> <body/bgcolor=red> </body> <xmp> "
+    "<plaintext> <frameset> &lt; &quot; ' \" > < = ` \x00"
+)
+
+
+def clean(html: str, pictures: dict[str, bytes] | None = None) -> Cleaned:
+    return Cleaner().clean(html, (pictures or {}).get)
+
+
+def cleaned(html: str) -> str:
+    result = clean(html).html
+    assert result is not None
+    return result
+
+
+class _Judge(HTMLParser):
+    """Asserts of each tag that nothing forbidden is in it."""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag not in _FORBIDDEN.split()
+        for name, value in attrs:
+            value = value or ""
+            assert not name.startswith("on")
+            assert name not in ("id", "class", "name", "srcset", "background", "action", "target")
+            if name == "href":
+                assert re.match(r"(https?://[a-z0-9._:-]+([/?#]|$)|mailto:)", value)
+            if name == "src":
+                assert tag == "img"
+                assert re.match(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+$", value)
+            if name == "style":
+                assert not re.search(
+                    r"[\\@<>{}]|url|image\(|var\(|attr\(|expression\(|position|z-index|behavior", value, re.I
+                )
+
+    handle_startendtag = handle_starttag
+
+    def handle_decl(self, decl: str) -> None:
+        raise AssertionError
+
+    def handle_comment(self, data: str) -> None:
+        raise AssertionError
+
+
+def judge(html: str) -> None:
+    judge = _Judge(convert_charrefs=True)
+    judge.feed(html)
+    judge.close()
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<script>alert(1)</script>",
+        "<img src=x onerror=alert(1)>",
+        "<svg><a xlink:href='javascript:alert(1)'><text>x</text></a></svg>",
+        "<math><mtext><table><mglyph><style><img src=x onerror=alert(1)>",
+        "<noscript><p title='</noscript><img src=x onerror=alert(1)>'>",
+        "<template><script>1</script></template>",
+        "<style>@import url(http://a.example)</style><p style='background:url(http://a.example)'>",
+        "<a href='java\nscript:alert(1)'>x</a><a href=' &#1;javascript:alert(1)'>x</a>",
+        "<a href='data:text/html,x'>x</a><a href='vbscript:x'>x</a><a href='//a.example/x'>x</a><a href='/x'>x</a>",
+        "<iframe srcdoc='<script>1</script>'></iframe><object data=x></object><embed src=x>",
+        "<base href='http://a.example/'>",
+        "<meta http-equiv=refresh content='0;url=http://a.example'><link rel=prefetch href=//a.example>",
+        "<form action='http://a.example'><input name=q><textarea></textarea><button formaction=x>y</button></form>",
+        "<p id=x class=y name=z style='position:fixed;z-index:9;behavior:url(#x);-moz-binding:url(x)'>x</p>",
+        "<p style='width:expression(alert(1));color:\\75rl(x);background:u\\72l(http://a.example)'>x</p>",
+        "<video src=http://a.example poster=http://a.example></video><audio src=http://a.example></audio>",
+        "<table background=http://a.example><td background=http://a.example>x</table><img srcset='http://a.example 2x'>",
+        "<a href='https://a.example' title='<img src=x onerror=alert(1)>'>x</a><img alt='<img src=x onerror=alert(1)>' src=cid:n>",
+        "<!--><img src=x onerror=alert(1)>--><!-- x -->",
+        "<a href='https://a.example/\"><script>alert(1)</script>'>x</a>",
+        "<img src='cid:x\"><script>alert(1)</script>'>",
+        "<body onload=alert(1) style='\"><script>alert(1)</script>' bgcolor='\"><script>'>x",
+    ],
+)
+def test_nothing_forbidden_survives(html: str) -> None:
+    """Known ways to run, load or send something are gone."""
+    judge(cleaned(html))
+
+
+@given(st.lists(st.sampled_from(_HOSTILE.split(" ")) | st.text(max_size=5), max_size=30))
+def test_no_mixture_gets_through(pieces: list[str]) -> None:
+    """Whatever is put together, the output holds no forbidden construct."""
+    html = clean("".join(pieces), {"a": PNG}).html
+    assert html is not None
+    judge(html)
+    assert "<img" not in re.sub(r'<img [^<>]*src="data:[^<>]*>', "", html)
+
+
+@given(st.text(max_size=60) | st.from_regex(r"(?:[a-z-]{3,12}:[a-z0-9 #().,'\"\\@/!-]{0,20};){1,4}"))
+def test_no_style_gets_through(style: str) -> None:
+    """Styles come out without functions, escapes, rules or properties that are not on the list."""
+    out = clean_style(style)
+    assert not re.search(r"[\\@<>{}]|(?<!rgb)(?<!rgba)(?<!hsl)(?<!hsla)\(|position|z-index", out, re.IGNORECASE)
+    assert clean_style(out) == out
+
+
+@pytest.mark.parametrize(
+    ("style", "kept"),
+    [
+        (
+            "font-family:'Segoe UI', Arial;font-size:14px !important;mso-x:\"\\@\"",
+            'font-family:"Segoe UI", Arial;font-size:14px!important',
+        ),
+        (
+            "background:#fff url('http://a.example/x.png') no-repeat;color:rgb(1, 2, 3)",
+            "background-color:#fff;color:rgb(1, 2, 3)",
+        ),
+        ("font:bold 12px/1.5 Arial,sans-serif;margin:0 auto;border:1px solid #ccc", None),
+        ("/* a */ padding : 4px", "padding:4px"),
+        ("color:var(--x);width:calc(1px + 2px);height:99999999px;display:block", "display:block"),
+    ],
+)
+def test_usual_styles_stay(style: str, kept: str | None) -> None:
+    """Fonts, colours and boxes of ordinary mails survive; the rest of the attribute does not suffer from what is dropped."""
+    assert clean_style(style) == (style if kept is None else kept)
+
+
+def test_newsletter_keeps_its_looks() -> None:
+    """Tables, presentational attributes, lists and inline styles pass; a body's colours move to a div."""
+    html = (
+        '<table width="600" align="center" cellpadding="0" cellspacing="0" border="0"><tbody><tr>'
+        '<td bgcolor="#f4f4f4" valign="top" colspan="2" style="padding:20px;color:#333">'
+        '<font color="#ff0000" size="2" face="Verdana, Arial">Red</font><ul type="square"><li>One</li></ul></td></tr></tbody></table>'
+    )
+    assert cleaned(html) == html
+    assert cleaned(
+        '<html><head><title>t</title></head><body bgcolor="#102030" text=white style="margin:0">x</body></html>'
+    ) == ('<div style="color:white;background-color:#102030;margin:0">x</div>')
+
+
+def test_link_says_its_real_host() -> None:
+    """A link opens apart from us and its title is the host, whatever its words claim."""
+    assert cleaned('<a href="https://evil.example/?a=1&amp;b=2" title="bank.example" target=_top>bank.example</a>') == (
+        '<a href="https://evil.example/?a=1&amp;b=2" title="evil.example" rel="noopener noreferrer nofollow">bank.example</a>'
+    )
+
+
+@pytest.mark.parametrize(
+    ("href", "leads"),
+    [
+        ("https://portal.example/a?b=c#d", ("https://portal.example/a?b=c#d", "portal.example")),
+        (" HTTPS://Portal.Example:8443/A b", ("https://portal.example:8443/A%20b", "portal.example:8443")),
+        ("https://münchen.example/x", ("https://xn--mnchen-3ya.example/x", "xn--mnchen-3ya.example")),
+        (
+            "mailto:carol@clinic.example?subject=Hi%20there",
+            ("mailto:carol@clinic.example?subject=Hi%20there", "carol@clinic.example"),
+        ),
+        ("https://bank.example@evil.example/", None),
+        ("https://bank.example\\@evil.example/", None),
+        ("https:evil.example", None),
+        ("https://", None),
+        ("https://a..b/", None),
+        ("ftp://a.example/", None),
+        ("https://a.example/" + "x" * 9000, None),
+    ],
+)
+def test_link_leads_to_one_place(href: str, leads: tuple[str, str] | None) -> None:
+    """Targets that programs read differently are not links."""
+    assert target(href) == leads
+
+
+def test_inline_picture_becomes_data() -> None:
+    """A picture of the mail is set in by its content id, however that is written."""
+    result = clean('<img src="CID:logo%40clinic.example" alt=Logo width=10>', {"logo@clinic.example": PNG})
+    assert result.html is not None
+    assert re.fullmatch(r'<img src="data:image/png;base64,[^"]+" alt="Logo" width="10">', result.html)
+    assert result.shown == {"logo@clinic.example"}
+    assert not result.problems
+
+
+def test_remote_picture_leaves_its_words() -> None:
+    """A remote picture is named in brackets, a tracking pixel vanishes, and both are told."""
+    result = clean(
+        '<img src="https://cdn.example/b.jpg" alt="Flu &amp; shots"><img src="http://t.example/p.gif" width=1>'
+    )
+    assert result.html == "[Flu &amp; shots]"
+    assert result.problems == {"remote-left-out"}
+
+
+@pytest.mark.parametrize(
+    "content", [b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", b"BM not a raster we know", b""]
+)
+def test_picture_of_another_kind_is_left_out(content: bytes) -> None:
+    """Only png, jpeg, gif and webp, known by their bytes, are shown."""
+    result = clean('<img src="cid:a" alt="A">', {"a": content})
+    assert result == Cleaned("[A]", frozenset(), frozenset({"picture-left-out"}))
+
+
+def test_pictures_are_bounded_together() -> None:
+    """Beyond 8 MiB in all, each counted as often as it is shown, pictures are left out."""
+    result = clean('<img src="cid:a" alt="A">' * 5, {"a": PNG + bytes(3 * 1024 * 1024)})
+    assert result.html is not None
+    assert result.html.count("<img ") == 2
+    assert result.html.count("[A]") == 3
+    assert result.problems == {"picture-left-out"}
+
+
+def test_large_html_is_left_out() -> None:
+    """HTML over 2 MiB is not shown."""
+    assert clean("<p>x" * 600_000) == Cleaned(None, frozenset(), frozenset({"html-left-out"}))
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<div>" * 200_000,
+        "<b><div></b>" * 100_000,
+        "<div><table></div></table>" * 50_000,
+        "<table><tr><td>" * 50_000,
+        "<p>" + "".join(f"<i lang=x{n}>" for n in range(300)) + "<p>x" * 2_000,
+        "".join(f"<p><i lang=x{n}>x" for n in range(50_000)),
+    ],
+)
+def test_deep_html_costs_little(html: str) -> None:
+    """Nesting that the sanitiser would need minutes for is refused within a second."""
+    started = time.process_time()
+    assert "html-left-out" in clean(html).problems
+    assert time.process_time() - started < 3
+
+
+def test_untidy_html_is_not_taken_for_deep() -> None:
+    """Paragraphs, cells and line breaks that are never closed nest nothing."""
+    row = "<tr><td>a<br><b>b</b><p>c<p>d<img src=x><li>e<li>f"
+    assert clean("<table>" + row * 2_000 + "</table>").problems == frozenset()
+    assert clean("<p><font size=2>a<i>b</p>" * 2_000).problems == frozenset()
+
+
+def test_words_of_html() -> None:
+    """A mail without text gets the words of its HTML, a line a block."""
+    fragment = cleaned(
+        "<h1>Results</h1><p>Dear   Alice,<br>see\n this</p><table><tr><td>a</td><td>b &amp; c</td></tr></table>"
+    )
+    assert text_of(fragment) == "Results\nDear Alice,\nsee this\na\tb & c"
