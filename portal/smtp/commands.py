@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from portal.model import parties
 from portal.smtp import replies
 from portal.smtp.replies import Refused
 
@@ -42,13 +43,15 @@ def parse_mail(text: str) -> Mail:
 
 
 def parse_recipient(text: str, *, smtp_utf8: bool) -> str:
-    """The address in the argument of RCPT. Raises Refused."""
+    """The address in the argument of RCPT, one that the portal's rules can name. Raises Refused."""
     address, parameters = _path(text, "TO:")
     if parameters:
         raise Refused(replies.UNKNOWN_PARAMETER)
-    if not address:
-        raise Refused(replies.BAD_ADDRESS)
     _check_address(address, smtp_utf8=smtp_utf8)
+    try:
+        parties.address(address)
+    except ValueError:
+        raise Refused(replies.BAD_ADDRESS) from None
     return address
 
 

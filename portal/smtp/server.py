@@ -5,7 +5,7 @@ then looks the fingerprint up. Python's ssl has no way to ask for a certificate 
 is presented. So a self-signed certificate must stand in that file, and VERIFY_X509_PARTIAL_CHAIN lets a certificate in
 it that is not self-signed be its own anchor. A client that presents any other certificate fails in the handshake; one
 that presents none goes on and gives a password. Its dates are checked, and its extended key usage, if it has one, must
-name client authentication.
+name client authentication: certificates of public CAs often name servers only, so relays better get one of their own.
 """
 
 import asyncio

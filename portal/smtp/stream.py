@@ -19,6 +19,7 @@ from portal.smtp.data import PIECE_BYTES, ClientGone
 from portal.smtp.replies import Reply
 
 HANDSHAKE_SECONDS = 15.0
+_MAX_UNSENT = 100  # replies
 _LINGER_SECONDS = 5.0  # how long a closing connection may take to carry its last reply
 
 
@@ -94,8 +95,9 @@ class Stream(SMTP):
 
     async def read_line(self) -> bytes:
         """The next line with its end. Raises LimitOverrunError, and ClientGone when no whole line comes any more."""
-        if b"\n" not in self._reader._buffer:
+        if b"\n" not in self._reader._buffer or len(self._unsent) >= _MAX_UNSENT:
             await self.flush()
+            await asyncio.sleep(0)  # a long pipeline must not hold up the other connections
         return bytes(await self._in_time(self._reader.readuntil(b"\n")))
 
     async def read_piece(self) -> bytes:
@@ -131,6 +133,8 @@ class Stream(SMTP):
         except (OSError, TypeError):  # SSLError is an OSError; TypeError: the transport was closed meanwhile
             self.connection_lost(None)  # the loop does not say so for a failed handshake
             raise ClientGone from None
+        if transport is None:  # the client left just after the handshake; connection_lost says so on its own
+            raise ClientGone
         self.transport = self._reader._transport = self._writer._transport = transport
         self._transport = transport
         self.secured = True

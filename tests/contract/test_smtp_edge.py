@@ -5,17 +5,21 @@ import datetime
 import ipaddress
 import logging
 import resource
+import smtplib
+import socket
 import ssl
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from anyio import to_thread
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from portal.intake import Limits
 from portal.model.errors import (
@@ -44,26 +48,38 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
 
 
 class Certificates:
-    """A self-signed certificate for `name` in PEM files, and its fingerprint."""
+    """A certificate for `name` in PEM files, self-signed or by an issuer that is kept nowhere, and its fingerprint."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        self_signed: bool = True,
+        days: int = 2,
+        only_for: x509.ObjectIdentifier | None = None,
+    ) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        issuer = subject if self_signed else x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Some CA")])
         now = datetime.datetime.now(datetime.UTC)
-        certificate = (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
-            .issuer_name(subject)
+            .issuer_name(issuer)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=2))
+            .not_valid_before(now - datetime.timedelta(days=9))
+            .not_valid_after(now + datetime.timedelta(days=days))
             .add_extension(
                 x509.SubjectAlternativeName([x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
                 critical=False,
             )
-            .sign(key, hashes.SHA256())
         )
+        if only_for is not None:
+            builder = builder.add_extension(x509.ExtendedKeyUsage([only_for]), critical=False)
+        signer = key if self_signed else ec.generate_private_key(ec.SECP256R1())
+        certificate = builder.sign(signer, hashes.SHA256())
         der = certificate.public_bytes(serialization.Encoding.DER)
         self.fingerprint = sha256(der).hexdigest()
         self.cert = folder / f"{name}.pem"
@@ -88,10 +104,10 @@ def ours(folder: Path) -> Certificates:
     return Certificates(folder, "portal.example")
 
 
-@pytest.fixture(scope="module")
-def theirs(folder: Path) -> Certificates:
-    """The clinic's relay's client certificate."""
-    return Certificates(folder, "mx.clinic.example")
+@pytest.fixture(scope="module", params=[True, False], ids=["self-signed", "by-a-ca"])
+def theirs(request: pytest.FixtureRequest, folder: Path) -> Certificates:
+    """The clinic's relay's client certificate; if a CA signed it, the portal has never heard of that CA."""
+    return Certificates(folder, f"mx{request.param:d}.clinic.example", self_signed=request.param)
 
 
 class Client:
@@ -157,9 +173,12 @@ class Edge:
         self.intake = intake
         self.listeners = listeners
         self.ours = ours
+        self.newest_tls = ssl.TLSVersion.TLSv1_3
 
     def client_context(self, certificate: Certificates | None = None) -> ssl.SSLContext:
+        """Trusts the portal's certificate alone, and presents `certificate`."""
         context = ssl.create_default_context(cafile=str(self.ours.cert))
+        context.maximum_version = self.newest_tls
         if certificate is not None:
             context.load_cert_chain(certificate.cert, certificate.key)
         return context
@@ -316,6 +335,7 @@ async def test_a_client_certificate_is_a_name(ours: Certificates, theirs: Certif
     intake.certificates[theirs.fingerprint] = CLINIC_RELAY
     async with an_edge(ours, intake, client_ca=theirs.cert) as edge:
         for implicit in (False, True):
+            edge.newest_tls = ssl.TLSVersion.TLSv1_2 if implicit else ssl.TLSVersion.TLSv1_3
             async with edge.client(certificate=theirs, implicit=implicit) as client:
                 await (client.say("EHLO mx.clinic.example") if implicit else client.start_tls())
                 answers = await client.say_all("XFORWARD IDENT=4Xb1", MAIL, RCPT, "DATA")
@@ -324,6 +344,60 @@ async def test_a_client_certificate_is_a_name(ours: Certificates, theirs: Certif
         async with edge.client() as client:
             assert (await client.offer()).startswith("354")
     assert [submission.envelope.queue_id for submission in intake.submissions] == ["4Xb1", "4Xb1", None]
+
+
+async def test_a_certificate_is_known_again_when_its_tls_session_is_resumed(
+    ours: Certificates, theirs: Certificates
+) -> None:
+    """A relay that resumes a TLS session is still the one whose certificate began it."""
+    intake = FakeIntake()
+    intake.certificates[theirs.fingerprint] = CLINIC_RELAY
+    async with an_edge(ours, intake, client_ca=theirs.cert) as edge:
+        resumed, sender = await to_thread.run_sync(
+            resume, edge.client_context(theirs), edge.listeners.ports["implicit"]
+        )
+    assert resumed
+    assert sender.startswith(b"250 2.1.0")
+
+
+def resume(context: ssl.SSLContext, port: int) -> tuple[bool | None, bytes]:
+    """Two connections, the second with the session of the first: whether it was resumed, and the answer to MAIL."""
+    session, resumed, answer = None, None, b""
+    for _ in range(2):
+        plain = socket.create_connection(("127.0.0.1", port), timeout=5)
+        with context.wrap_socket(plain, server_hostname="portal.example", session=session) as tls:
+            tls.recv(1000)
+            tls.sendall(b"EHLO mx.clinic.example\r\n")
+            tls.recv(1000)
+            tls.sendall(MAIL.encode() + b"\r\n")
+            answer, session, resumed = tls.recv(1000), tls.session, tls.session_reused
+    return resumed, answer
+
+
+async def test_tls_1_1_gets_no_session(edge: Edge) -> None:
+    """Nothing older than TLS 1.2 is spoken."""
+    async with edge.client() as client:
+        await client.say_all("EHLO mx.clinic.example", "STARTTLS")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            client.tls.minimum_version = ssl.TLSVersion.TLSv1
+            client.tls.maximum_version = ssl.TLSVersion.TLSv1_1
+        client.tls.set_ciphers("DEFAULT:@SECLEVEL=0")
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await client.writer.start_tls(client.tls, server_hostname="portal.example")
+
+
+async def test_an_ordinary_client_library_gets_its_mail_in(edge: Edge) -> None:
+    """smtplib signs in, sends, and is understood."""
+
+    def send() -> dict[str, tuple[int, bytes]]:
+        with smtplib.SMTP("127.0.0.1", edge.listeners.ports["starttls"], timeout=5) as client:
+            client.starttls(context=edge.client_context())
+            client.login(NAME, PASSWORD)
+            return client.sendmail("carol@clinic.example", ["alice@patients.example"], b"Subject: x\r\n\r\n.\r\n")
+
+    assert await to_thread.run_sync(send) == {}
+    assert edge.intake.submissions[0].content == b"Subject: x\r\n\r\n.\r\n"
 
 
 async def test_a_pinned_certificate_that_no_relay_has_is_no_name(ours: Certificates, theirs: Certificates) -> None:
@@ -337,9 +411,21 @@ async def test_a_certificate_that_is_not_pinned_fails_in_the_handshake(
     ours: Certificates, theirs: Certificates, folder: Path
 ) -> None:
     """Mallory's certificate gets no session."""
-    mallory = Certificates(folder, "mallory.example")
-    async with an_edge(ours, client_ca=theirs.cert) as edge, edge.client(certificate=mallory) as client:
-        await client.say_all("EHLO mallory.example", "STARTTLS")
+    await assert_no_session(ours, Certificates(folder, "mallory.example"), pinned=theirs)
+
+
+async def test_a_pinned_certificate_must_be_in_date_and_for_clients(ours: Certificates, folder: Path) -> None:
+    """One that is expired, or that names server authentication only, fails in the handshake although it is pinned."""
+    expired = Certificates(folder, "expired.clinic.example", days=-1)
+    servers_only = Certificates(folder, "server.clinic.example", only_for=ExtendedKeyUsageOID.SERVER_AUTH)
+    for unfit in (expired, servers_only):
+        await assert_no_session(ours, unfit, pinned=unfit)
+
+
+async def assert_no_session(ours: Certificates, presented: Certificates, *, pinned: Certificates) -> None:
+    """With this certificate the handshake fails, and nothing is obeyed."""
+    async with an_edge(ours, client_ca=pinned.cert) as edge, edge.client(certificate=presented) as client:
+        await client.say_all("EHLO mx.clinic.example", "STARTTLS")
         with suppress(ssl.SSLError, ConnectionError):
             # TLS 1.3 tells a client only after its own side of the handshake is done
             await client.writer.start_tls(client.tls, server_hostname="portal.example")
@@ -456,6 +542,25 @@ async def test_two_messages_in_one_pipeline(edge: Edge) -> None:
         client.send(b"two\r\n.\r\nQUIT\r\n")
         assert [(await client.hear())[:3] for _ in range(2)] == ["250", "221"]
     assert [bytes(submission.content) for submission in edge.intake.submissions] == [b"one\r\n", b"two\r\n"]
+
+
+@pytest.mark.parametrize(
+    "recipient", ["", "alice", "alice@[10.0.0.1]", '"a b"@patients.example', "a..b@patients.example"]
+)
+async def test_recipients_that_have_no_normal_form_are_refused(edge: Edge, recipient: str) -> None:
+    """What the model can't name never reaches the intake, so it is no internal error that would be tried for ever."""
+    async with edge.client() as client:
+        await client.sign_in()
+        assert (await client.say_all(MAIL, f"RCPT TO:<{recipient}>"))[-1].startswith("553 5.1.3")
+    assert edge.intake.recipients == []
+
+
+async def test_a_long_pipeline_is_answered_in_full(edge: Edge) -> None:
+    """Five thousand commands in one go have five thousand answers, in order."""
+    async with edge.client() as client:
+        client.send(b"NOOP\r\n" * 4999 + b"QUIT\r\n")
+        answers = [await client.hear() for _ in range(5000)]
+    assert answers == ["250 2.0.0 OK"] * 4999 + ["221 2.0.0 Goodbye"]
 
 
 # -- the message
@@ -600,6 +705,12 @@ async def test_limits_of_connections(ours: Certificates) -> None:
             assert (await fourth.say("NOOP")).startswith("250")
 
 
+async def test_all_connections_have_a_limit_too(ours: Certificates) -> None:
+    """The limit over all addresses holds where that of one address would not."""
+    async with an_edge(ours, max_connections=1) as edge, edge.client(), edge.client(greeted=False) as second:
+        assert (await second.hear()).startswith("421 4.7.0")
+
+
 @pytest.mark.parametrize("halfway", [False, True])
 async def test_silence_ends_the_session(ours: Certificates, halfway: bool) -> None:
     """Who says nothing for the read timeout hears 421; in the middle of a message that aborts it."""
@@ -634,6 +745,20 @@ async def test_closing_drains(ours: Certificates) -> None:
         async with asyncio.timeout(2):
             await closing
         assert edge.intake.submissions[0].state == "committed"
+
+
+async def test_closing_waits_for_the_commit_of_a_relay_that_left(ours: Certificates) -> None:
+    """A commit in flight is finished before close returns, though nobody is there to hear of it."""
+    intake = FakeIntake()
+    intake.pauses["commit"] = lambda: asyncio.sleep(0.2)
+    async with an_edge(ours, intake) as edge:
+        async with edge.client() as client:
+            await client.offer()
+            client.send(b"hello\r\n.\r\n")
+            await client.writer.drain()
+            await asyncio.sleep(0.05)
+        await edge.listeners.close(5)
+        assert intake.submissions[0].state == "committed"
 
 
 async def test_closing_has_an_end(ours: Certificates) -> None:
@@ -678,6 +803,21 @@ async def test_nothing_said_is_logged(edge: Edge, caplog: pytest.LogCaptureFixtu
 
 
 # -- the sink
+
+
+async def test_a_sink_without_tls_takes_mail_in_the_clear() -> None:
+    """A host that offers no STARTTLS, for what must go wrong there."""
+    sink = await open_sink()
+    client = Client(*await asyncio.open_connection("127.0.0.1", sink.port), ssl.create_default_context())
+    try:
+        await client.hear()
+        assert "STARTTLS" not in await client.say("EHLO portal.example")
+        assert (await client.say_all("STARTTLS", MAIL, RCPT, "DATA"))[0].startswith("503")
+        assert (await client.say(b"hello\r\n.\r\n")).startswith("250")
+        assert [(caught.raw, caught.tls) for caught in sink.messages] == [(b"hello\r\n", None)]
+    finally:
+        client.writer.transport.abort()
+        await sink.close()
 
 
 async def test_the_sink_keeps_what_it_is_sent(ours: Certificates) -> None:
