@@ -68,11 +68,12 @@ class ClientGone(Exception):
 class Received:
     """How the reading of one message went. Without `ended`, what comes next can't be told from the message: close.
 
-    `refusal` is why the message is not taken: it is malformed, too large, or the sink raised it.
+    `refusal` is why the message is not taken: malformed or too large, `found_here`, or else what the sink raised.
     """
 
     rest: bytes = b""
     refusal: Exception | None = None
+    found_here: bool = False
     ended: bool = True
 
 
@@ -90,23 +91,30 @@ async def receive(
     """
     parser = DataParser()
     refusal: Exception | None = None
-    size = 0
-    give_up_at = 0
+    found_here = False
+    size = give_up_at = 0
     while not parser.done:
         received = await read()
         if not received:
             raise ClientGone
         try:
             piece = parser.feed(received)
-            size += len(piece)
-            if refusal is None and size > max_bytes:
-                raise MessageTooLarge(f"more than {max_bytes} bytes")
-            if refusal is None and piece:
-                await write(piece)
         except MessageMalformed as error:
-            return Received(refusal=error, ended=False)
-        except Exception as error:
-            refusal, give_up_at = error, size + max_bytes
-        if refusal is not None and size > give_up_at and not parser.done:
-            return Received(refusal=refusal, ended=False)
-    return Received(parser.rest, refusal)
+            return Received(refusal=error, found_here=True, ended=False)
+        size += len(piece)
+        if refusal is None:
+            found_here = size > max_bytes
+            refusal = MessageTooLarge(f"more than {max_bytes} bytes") if found_here else await _failure(write, piece)
+            give_up_at = size + max_bytes
+        elif size > give_up_at and not parser.done:
+            return Received(refusal=refusal, found_here=found_here, ended=False)
+    return Received(parser.rest, refusal, found_here)
+
+
+async def _failure(write: Callable[[bytes], Awaitable[None]], piece: bytes) -> Exception | None:
+    try:
+        if piece:
+            await write(piece)
+    except Exception as error:
+        return error
+    return None

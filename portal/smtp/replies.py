@@ -12,6 +12,7 @@ from portal.model.errors import (
     MessageMalformed,
     MessageTooLarge,
     PortalError,
+    RecipientIsYours,
     RecipientRefused,
     RelayUnknown,
     SenderNotYours,
@@ -51,6 +52,7 @@ _CODES: dict[type[PortalError], tuple[int, str]] = {
     TooManyRecipients: (452, "4.5.3"),
     SenderNotYours: (550, "5.7.1"),
     RecipientRefused: (550, "5.1.1"),
+    RecipientIsYours: (550, "5.7.1"),
     MailLoop: (554, "5.4.6"),
     RelayUnknown: (535, "5.7.8"),
 }

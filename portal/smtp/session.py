@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from portal.intake import Envelope, Intake, Relay, Submission
 from portal.model.errors import (
-    MessageMalformed,
     MessageTooLarge,
     RelayUnknown,
     TooManyRecipients,
@@ -22,7 +21,6 @@ from portal.smtp.stream import Wiring
 from portal.smtp.wire import Command, Wire
 
 _MAX_AUTH_FAILURES = 3
-_OUR_OWN = (MessageTooLarge, MessageMalformed)  # found here, so put on record from here
 
 
 class Session(Wire):
@@ -200,8 +198,8 @@ class Session(Wire):
         return replies.STORED
 
     async def _not_taken(self, received: Received, refusal: Exception) -> Reply:
-        own = isinstance(refusal, _OUR_OWN)
-        answer = await self._refused(refusal) if own else self.answer(refusal)
+        # what the intake refuses is on record already; what was found here is not
+        answer = await self._refused(refusal) if received.found_here else self.answer(refusal)
         return answer if received.ended else replace(answer, close=True)
 
     async def _refused(self, error: Exception) -> Reply:

@@ -25,6 +25,7 @@ from portal.intake import Limits
 from portal.model.errors import (
     KeysAway,
     MailLoop,
+    MessageTooLarge,
     RecipientRefused,
     SenderNotYours,
     StorageAway,
@@ -613,6 +614,7 @@ async def test_a_message_over_the_limit_is_read_and_refused(edge: Edge) -> None:
     [
         ("begin", StorageAway("database locked"), "451 4.3.0"),
         ("write", StorageFull("no space"), "452 4.3.1"),
+        ("write", MessageTooLarge("counted there too"), "552 5.3.4"),
         ("write", ConnectionResetError("the blob store left"), "451 4.3.0"),
         ("commit", KeysAway("KEK 3 is not in the keyring"), "451 4.3.0"),
         ("commit", MailLoop("51 Received"), "554 5.4.6"),
@@ -633,6 +635,7 @@ async def test_failures_of_the_intake_never_bounce_by_accident(
         assert any(heard.startswith(answer) for heard in answers)
         assert (await client.say("NOOP")).startswith("250")
     assert all(submission.state == "aborted" for submission in edge.intake.submissions)
+    assert edge.intake.refusals == []  # the intake puts its own on record
     assert "diagnosis" not in caplog.text + "".join(answers)
 
 

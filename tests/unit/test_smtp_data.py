@@ -184,6 +184,7 @@ def test_every_refusal_of_a_submission_has_its_own_answer() -> None:
         (errors.TooManyRecipients(), "452 4.5.3"),
         (errors.SenderNotYours(), "550 5.7.1"),
         (errors.RecipientRefused(), "550 5.1.1"),
+        (errors.RecipientIsYours(), "550 5.7.1"),
         (errors.MailLoop(), "554 5.4.6"),
         (errors.RelayUnknown(), "535 5.7.8"),
         (RuntimeError("Alice Example, born 1980"), "451 4.3.0"),
