@@ -1,0 +1,48 @@
+"""What routes say to recipients: errors beside a field, and the words of error pages.
+
+Each says what happened and what to do next, never who is known here. `Pages.say(CODE_WRONG, lang, reference="QK7")`
+gives it in the page's language; the names in %(...)s are the values it takes.
+"""
+
+from portal.web.languages import mark
+
+REFERENCE_MISSING = mark("Type the reference from your notice.")
+REFERENCE_WRONG = mark("We can't find a message with this reference. Check each letter against your notice.")
+
+CODE_MISSING = mark("Type the code from the email.")
+CODE_SHAPE = mark("The code has 8 digits. Check it against the email.")
+CODE_WRONG = mark("This is not the code we sent. Check it against the email with the reference %(reference)s.")
+CODE_OVER = mark("This code was used already, or its time is over. Have another code sent.")
+CODE_OTHER_BROWSER = mark("This code was asked for in another browser. Type it there, or have another code sent.")
+TOO_MANY_TRIES = mark("There were too many wrong codes. Wait %(minutes)s minutes, then have another code sent.")
+TOO_MANY_CODES = mark("Too many codes were sent. Wait %(minutes)s minutes, then ask again.")
+SIGN_IN_CLOSED = mark(
+    "Signing in with this link has been closed, because too many wrong codes were typed. Call the clinic."
+)
+
+REPLY_EMPTY = mark("Write your reply, or add a file.")
+REPLY_TOO_LONG = mark("Your reply is too long. Shorten it, or attach it as a file.")
+FILES_TOO_LARGE = mark("The files are too large: all together can have %(most)s. Leave one out, or send two replies.")
+FILES_TOO_MANY = mark("A reply can carry %(most)s files. Leave some out, or send two replies.")
+FILE_INFECTED = mark("A file was left out, because a virus scanner found something in it. Send the reply without it.")
+
+TIMED_OUT = mark("You have been signed out")
+TIMED_OUT_SAY = mark("Nothing happened here for a while, so we closed your messages. Sign in again to go on.")
+FORM_OLD = mark("This page was open too long")
+FORM_OLD_SAY = mark("Nothing was sent. Go back, load the page again, and send it once more.")
+NOT_ALLOWED = mark("This is not open to you")
+NOT_ALLOWED_SAY = mark("This message asks for a safer way of signing in than the one you used.")
+TOO_LARGE = mark("That was too much at once")
+TOO_LARGE_SAY = mark("Nothing was sent. Go back and send less, or send it in two replies.")
+TOO_OFTEN = mark("That was too often")
+TOO_OFTEN_SAY = mark("Wait %(minutes)s minutes, then try again. Nothing is lost.")
+AWAY = mark("The messages can't be opened right now")
+AWAY_SAY = mark("This is our fault, and we are sorry. Nothing is lost. Try again in a few minutes.")
+BROKEN = mark("Something went wrong on our side")
+BROKEN_SAY = mark("We are sorry. Nothing is lost. Try again in a few minutes.")
+
+SIGN_IN_AGAIN = mark("Sign in again")
+GO_BACK = mark("Go back")
+TRY_AGAIN = mark("Try again")
+TO_MESSAGES = mark("Go to your messages")
+TO_START = mark("Go to the first page")

@@ -1,0 +1,110 @@
+"""How dates, sizes and kinds of file are said: the filters of every page and letter.
+
+Each takes Jinja's context first, for the language (`lang`), the time zone (`tz`) and the moment (`now`).
+Long dates are kept by day and language: asking Babel anew costs more than the rest of a page.
+"""
+
+import datetime as clock
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from babel.dates import format_date
+from babel.numbers import format_decimal
+from jinja2 import pass_context
+from jinja2.runtime import Context
+
+from portal.web.languages import catalogue, dates, mark
+
+_KINDS: Mapping[str, str] = {
+    "application/pdf": mark("PDF document"),
+    "application/zip": mark("Archive of files"),
+    "application/msword": mark("Word document"),
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": mark("Word document"),
+    "application/vnd.ms-excel": mark("Spreadsheet"),
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": mark("Spreadsheet"),
+    "message/rfc822": mark("Email"),
+    "text/calendar": mark("Calendar entry"),
+    "text/csv": mark("Spreadsheet"),
+    "image": mark("Picture"),
+    "audio": mark("Sound"),
+    "video": mark("Video"),
+    "text": mark("Text"),
+}
+_UNITS = ("bytes", "KB", "MB", "GB")
+
+
+@pass_context
+def datetime(context: Context, at: clock.datetime) -> str:
+    """ "21 November 2026, 10:42", in the zone of the page; UTC is said."""
+    local, zone = _local(context, at)
+    return f"{_long(local.date(), context['lang'])}, {local:%H:%M}{zone}"
+
+
+@pass_context
+def date(context: Context, at: clock.datetime) -> str:
+    """ "21 November 2026", in the zone of the page."""
+    return _long(_local(context, at)[0].date(), context["lang"])
+
+
+@pass_context
+def clock_time(context: Context, at: clock.datetime) -> str:
+    """ "10:42", in the zone of the page; UTC is said."""
+    local, zone = _local(context, at)
+    return f"{local:%H:%M}{zone}"
+
+
+@pass_context
+def filesize(context: Context, size: int) -> str:
+    """ "1.2 MB": one decimal below ten, none above, as file managers show it (1 KB is 1,000 bytes)."""
+    amount, unit = float(size), 0
+    while amount >= 999.5 and unit < len(_UNITS) - 1:
+        amount, unit = amount / 1000, unit + 1
+    pattern = "0.#" if unit and amount < 9.95 else "0"
+    number = format_decimal(amount, pattern, locale=dates(context["lang"]))
+    return f"{number} {_UNITS[unit]}"
+
+
+@pass_context
+def day_left(context: Context, until: clock.datetime) -> str:
+    """How many days remain, in calm words: "14 days left", and on the last one "last day"."""
+    days = (_local(context, until)[0].date() - _local(context, context["now"])[0].date()).days
+    words = catalogue(context["lang"])
+    if days < 1:
+        return words.gettext("last day")
+    return words.ngettext("%(num)s day left", "%(num)s days left", days) % {"num": days}
+
+
+@pass_context
+def kind(context: Context, media_type: str) -> str:
+    """What a file is, in words a patient knows."""
+    said = _KINDS.get(media_type) or _KINDS.get(media_type.partition("/")[0]) or mark("File")
+    return catalogue(context["lang"]).gettext(said)
+
+
+FILTERS: Mapping[str, Callable[..., str]] = {
+    "datetime": datetime,
+    "date": date,
+    "clock_time": clock_time,
+    "filesize": filesize,
+    "day_left": day_left,
+    "kind": kind,
+}
+
+
+def _local(context: Context, at: clock.datetime) -> tuple[clock.datetime, str]:
+    """The moment on the page's clock, and what to say after it. A naive moment is refused: it has no clock."""
+    if at.tzinfo is None:
+        raise ValueError("a moment without a time zone cannot be shown")
+    zone = str(context["tz"])
+    return at.astimezone(_zone(zone)), " UTC" if zone == "UTC" else ""
+
+
+@lru_cache
+def _zone(name: str) -> ZoneInfo:
+    return ZoneInfo(name)
+
+
+@lru_cache(maxsize=4096)
+def _long(day: clock.date, lang: str) -> str:
+    return format_date(day, "long", locale=dates(lang))

@@ -1,0 +1,335 @@
+"""Every recipient page with a realistic, made-up context, served on loopback under the headers the portal sends.
+
+`python -m tests.browser.gallery FOLDER` takes screenshots; the tests open the same pages. Nothing here is a route: the
+contexts are what the routes hand to the templates.
+"""
+
+import json
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace as Thing
+from urllib.parse import parse_qs, urlsplit
+
+from markupsafe import Markup
+
+from portal import paths
+from portal.web.templating import LANGUAGES, Pages, body_script_hash, direction
+
+NOW = datetime(2026, 11, 21, 10, 42, tzinfo=UTC)
+LATER = datetime(2026, 12, 5, 23, 59, tzinfo=UTC)
+CLINIC = Thing(name="Northside Clinic", address="14 Harbour Lane, Northside 04101", phone="+1 555 0100")
+CHROMIUM = "/usr/bin/chromium"
+CHROMIUM_ARGS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PORTAL_CSP = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; frame-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+)
+BODY_CSP = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'self'; "
+    f"frame-ancestors 'self'; script-src '{body_script_hash()}'; "
+    "sandbox allow-scripts allow-popups allow-popups-to-escape-sandbox"
+)
+
+HTML = Markup("""<p>Dear Ms Alvarez,</p>
+<p>thank you for coming in on Tuesday. Your blood results are back, and they look good. The iron level has come up from
+<b>9</b> to <b>14 µg/dL</b>, so the tablets are doing their work.</p>
+<table cellpadding="6" style="border-collapse:collapse" width="560"><tr><th align="left">Test</th><th align="left">Result</th>
+<th align="left">Usual range</th></tr><tr><td>Ferritin</td><td>38 ng/mL</td><td>15 - 150</td></tr><tr><td>Haemoglobin</td>
+<td>12.9 g/dL</td><td>12.0 - 15.5</td></tr><tr><td>Thyroid (TSH)</td><td>2.1 mIU/L</td><td>0.4 - 4.0</td></tr></table>
+<ul><li>Keep taking one tablet a day, with orange juice rather than coffee.</li><li>Come back in <b>three months</b>.</li></ul>
+<p>The full report is attached. You can answer this message here if anything is unclear, or read more about
+<a href="https://www.clinic.example/iron">iron and food</a>.</p><p>With kind regards<br>Dr Carol Reyes</p>""")
+TEXT = "Dear Ms Alvarez,\n\nyour appointment is on Monday, 30 November at 9:15.\n\nBring your list of medicines.\n\nCarol Reyes"
+
+
+def item(subject: str, state: str = "opened", unread: bool = False, attachments: int = 0) -> Thing:
+    return Thing(
+        id="0198", href="/messages/0198", subject=subject, sender="Dr Carol Reyes", sent_at=NOW, expires_at=LATER,
+        state=state, unread=unread, attachments=attachments,
+    )  # fmt: skip
+
+
+def part(name: str, media_type: str, size: int) -> Thing:
+    return Thing(name=name, media_type=media_type, size=size, href="/messages/0198/parts/2", sha256="9f86d081" * 8)
+
+
+RESULTS = item("Your blood results from Tuesday", unread=True, attachments=2)
+PARTS = [part("Blood results 17 November.pdf", "application/pdf", 245_120), part("chart.png", "image/png", 1_204_000)]
+HEADING = Thing(
+    subject=RESULTS.subject, sender="Dr Carol Reyes <carol@clinic.example>", to=["alice@patients.example"],
+    cc=["bob@patients.example"], sent_at=NOW,
+)  # fmt: skip
+ACCEPTED = Thing(state="accepted", at=NOW, text="")
+DELAYED = Thing(state="delayed", at=NOW, text="451 4.7.1 Greylisted, try again later")
+SIGN_IN = {"door": "d0or", "sent_to": "a•••e@patients.example"}
+CODE = {**SIGN_IN, "code_reference": "QK7", "mail": ACCEPTED, "error": None, "typed": ""}
+LINK = {**SIGN_IN, "state": "readable", "sent_at": NOW, "expires_at": LATER}
+REPLY_SENT = Thing(at=NOW, text="Thank you, doctor.\nI will book for February.", parts=PARTS[:1], state="handed-over")
+MESSAGE: Mapping[str, object] = {
+    "item": RESULTS, "heading": HEADING, "text": TEXT, "body_href": "/framed", "parts": PARTS, "problems": [],
+    "replies": [], "reply_href": "/messages/0198/reply", "print_href": "/print", "original_href": "/original",
+    "history": [Thing(at=NOW, text="opened", name=""), Thing(at=NOW, text="attachment", name="chart.png")],
+    "expires_at": LATER,
+}  # fmt: skip
+PROBLEMS = [
+    "unparsable",
+    "too-many-parts",
+    "too-deep",
+    "bad-encoding",
+    "picture-left-out",
+    "html-left-out",
+    "remote-left-out",
+]
+REPLY: Mapping[str, object] = {
+    "item": RESULTS, "heading": HEADING, "action": "/messages/0198/reply", "text": "", "error": None, "draft": "dr4ft",
+    "limits": Thing(max_bytes=25_000_000, max_files=10), "files": [], "upload_href": "/upload",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Page:
+    """One picture of the gallery: a template and what it is given."""
+
+    template: str
+    context: Mapping[str, object] = field(default_factory=dict)
+    signed_in: bool = False
+    has_org: bool = True
+
+
+def wrong(name: str, text: str) -> Thing:
+    return Thing(field=name, text=text)
+
+
+PAGES: Mapping[str, Page] = {
+    "front": Page("front", {"reference": "", "error": None}, has_org=False),
+    "front-signed-in": Page("front", {"reference": "", "error": None}, signed_in=True),
+    "front-error": Page(
+        "front", {"reference": "K7QF", "error": wrong("reference", "Type all 10 letters and numbers.")}
+    ),
+    "link": Page("link", LINK),
+    "link-expired": Page("link", {**LINK, "state": "expired"}),
+    "link-revoked": Page("link", {**LINK, "state": "revoked"}),
+    "link-disposed": Page("link", {**LINK, "state": "disposed"}),
+    "code": Page("code", CODE),
+    "code-error": Page(
+        "code",
+        {
+            **CODE,
+            "mail": DELAYED,
+            "typed": "1234 567",
+            "error": wrong("code", "The code has 8 digits, and this has 7."),
+        },
+    ),
+    "code-help": Page("code_help", {**CODE, "wait_minutes": None}),
+    "code-help-wait": Page(
+        "code_help", {**CODE, "mail": Thing(state="failed", at=None, text="550 5.1.1 unknown"), "wait_minutes": 3}
+    ),
+    "inbox": Page(
+        "inbox",
+        {
+            "items": [
+                RESULTS,
+                item(
+                    "Your appointment on 30 November: what to bring, where to park and how to find the new entrance",
+                    "replied",
+                ),
+                item("Referral letter", attachments=1),
+                item("Vaccination record", "expired"),
+                item("Invoice", "revoked"),
+            ],
+            "next_href": "/inbox?before=0191",
+        },
+        signed_in=True,
+    ),
+    "inbox-empty": Page("inbox", {"items": [], "next_href": None}, signed_in=True),
+    "message": Page("message", MESSAGE, signed_in=True),
+    "message-text": Page(
+        "message",
+        {**MESSAGE, "body_href": None, "problems": PROBLEMS, "replies": [REPLY_SENT], "parts": [], "history": []},
+        signed_in=True,
+    ),
+    "ended-expired": Page(
+        "ended", {"reason": "expired", "ask_href": "/ask", "asked_at": None, "subject": ""}, signed_in=True
+    ),
+    "ended-asked": Page(
+        "ended", {"reason": "revoked", "ask_href": None, "asked_at": NOW, "subject": ""}, signed_in=True
+    ),
+    "ended-disposed": Page(
+        "ended", {"reason": "disposed", "ask_href": None, "asked_at": None, "subject": ""}, signed_in=True
+    ),
+    "reply": Page("reply", REPLY, signed_in=True),
+    "reply-error": Page(
+        "reply",
+        {
+            **REPLY,
+            "error": wrong("text", "Write your reply, or add a file."),
+            "files": [Thing(name="insurance card.jpg", size=812_000, remove_href="/upload/7")],
+        },
+        signed_in=True,
+    ),
+    "reply-sent": Page("reply_sent", {"reply": REPLY_SENT, "back_href": "/messages/0198"}, signed_in=True),
+    "error": Page(
+        "error",
+        {
+            "status": 503,
+            "heading": "The messages can't be opened right now",
+            "say": "This is our fault, and we are sorry. Nothing is lost. Try again in a few minutes.",
+            "next_href": "/",
+            "next_text": "Try again",
+        },
+    ),
+    "not-found": Page("not_found"),
+    "signed-out": Page("signed_out"),
+    "help": Page("help"),
+}
+
+
+def draw(pages: Pages, name: str, lang: str = "en", theme: str = "", ways: str = "") -> str:
+    """The gallery page `name` as HTML."""
+    page = PAGES[name]
+    common = {
+        "dir": ways or direction(lang), "theme": theme, "org": CLINIC if page.has_org else None,
+        "signed_in": page.signed_in, "csrf": "t0ken",
+        "path": f"/{name}", "languages": LANGUAGES,
+    }  # fmt: skip
+    return pages.render(f"recipient/{page.template}.html", lang, {**common, **page.context})
+
+
+def draw_body(pages: Pages, lang: str = "en", html: str = HTML, script: bool = True) -> str:
+    """The framed message."""
+    return pages.render("recipient/body.html", lang, {"html": html, "subject": HEADING.subject, "script": script})
+
+
+def draw_print(pages: Pages, lang: str = "en", html: str | None = HTML) -> str:
+    """The message for paper."""
+    context = {
+        "dir": "ltr",
+        "heading": HEADING,
+        "html": html,
+        "text": TEXT,
+        "org": CLINIC,
+        "parts": PARTS,
+        "printed_at": NOW,
+    }
+    return pages.render("recipient/print.html", lang, context)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: "Gallery"
+
+    def do_GET(self) -> None:
+        asked = urlsplit(self.path)
+        options = {key: values[0] for key, values in parse_qs(asked.query).items()}
+        name = asked.path.strip("/")
+        lang = options.get("lang", "en")
+        if name.startswith("static/"):
+            self._static(name.removeprefix("static/"))
+        elif name == "framed":
+            self._answer(200, draw_body(self.server.pages, lang).encode(), "text/html; charset=utf-8", BODY_CSP)
+        elif name == "print":
+            self._answer(200, draw_print(self.server.pages, lang).encode(), "text/html; charset=utf-8", BODY_CSP)
+        elif name in PAGES:
+            page = draw(self.server.pages, name, lang, options.get("theme", ""), options.get("dir", ""))
+            self._answer(200, page.encode(), "text/html; charset=utf-8")
+        else:
+            self._answer(404, b"", "text/plain")
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        name = parse_qs(urlsplit(self.path).query)["name"][0]
+        self.server.uploads.append((name, len(body), self.headers["X-CSRF-Token"]))
+        status = 413 if name.startswith("refused") else 201
+        self._answer(status, b"", "text/plain", location=f"/upload/{len(self.server.uploads)}")
+
+    def do_DELETE(self) -> None:
+        self.server.removed.append(self.path)
+        self._answer(204, b"", "text/plain")
+
+    def do_POST(self) -> None:
+        self.server.posted.append(self.rfile.read(int(self.headers["Content-Length"])).decode("latin-1"))
+        self._answer(200, draw(self.server.pages, "reply-sent").encode(), "text/html; charset=utf-8")
+
+    def _static(self, name: str) -> None:
+        types = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+        file = paths.static() / name
+        self._answer(200, file.read_bytes(), types.get(file.suffix, "text/plain"))
+
+    def _answer(self, status: int, body: bytes, kind: str, csp: str = PORTAL_CSP, location: str | None = None) -> None:
+        self.send_response(status)
+        headers = {"Content-Type": kind, "Content-Length": str(len(body)), "Content-Security-Policy": csp}
+        headers |= {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if location:
+            self.send_header("Location", location)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class named it
+        """Say nothing: the tests judge what the browser saw."""
+
+
+class Gallery(ThreadingHTTPServer):
+    """The pages on a free loopback port, and what the browser sent there."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://localhost:{self.server_port}"
+        self.pages = Pages("https://portal.clinic.example", now=lambda: NOW)
+        self.uploads: list[tuple[str, int, str]] = []
+        self.removed: list[str] = []
+        self.posted: list[str] = []
+
+
+@contextmanager
+def served() -> Iterator[Gallery]:
+    """A running gallery, shut down afterwards."""
+    with Gallery() as gallery:
+        thread = threading.Thread(target=gallery.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield gallery
+        finally:
+            gallery.shutdown()
+            thread.join()
+
+
+def photograph(folder: Path, only: str = "") -> None:
+    """Take every page as a picture: desktop, dark, and a Spanish one at 320 px."""
+    from playwright.sync_api import sync_playwright
+
+    folder.mkdir(parents=True, exist_ok=True)
+    looks = {"wide": (1100, "en", "light"), "dark": (1100, "en", "dark"), "small": (320, "es", "light")}
+    with served() as gallery, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
+        for look, (width, lang, theme) in looks.items():
+            tab = browser.new_page(viewport={"width": width, "height": 800})
+            tab.on("console", lambda message: print(json.dumps(message.text)))
+            for name in [*PAGES, "print"]:
+                if only in name:
+                    tab.set_viewport_size({"width": width, "height": 800})
+                    tab.goto(f"{gallery.url}/{name}?lang={lang}&theme={theme}")
+                    tab.wait_for_timeout(150)
+                    height = int(tab.evaluate("document.documentElement.scrollHeight"))
+                    tab.set_viewport_size({"width": width, "height": height})  # a full-page shot narrows frames
+                    tab.screenshot(path=folder / f"{name}-{look}.png")
+        browser.close()
+
+
+if __name__ == "__main__":
+    photograph(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "")

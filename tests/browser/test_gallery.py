@@ -1,0 +1,267 @@
+"""What a browser makes of every recipient page: reachable, readable, small, and quiet under the portal's own headers."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, FilePayload, Page, Request, expect, sync_playwright
+
+from portal.web.templating import LANGUAGES, Pages
+from tests.browser import gallery as pictures
+from tests.browser.gallery import CHROMIUM, CHROMIUM_ARGS, PAGES, Gallery, draw, draw_body, draw_print, served
+
+NARROW = {"width": 320, "height": 640}
+WIDE = {"width": 1100, "height": 800}
+AXE = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}}
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+SMALL_TARGETS = """[...document.querySelectorAll('button, .button, nav a, summary, input:not([type=hidden]), .files a')]
+  .filter(e => e.checkVisibility() && e.getBoundingClientRect().height < 43.9).map(e => e.outerHTML.slice(0, 90))"""
+CONTRAST = """() => { const c = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const light = v => { c.fillStyle = v; c.fillRect(0, 0, 1, 1); return [...c.getImageData(0, 0, 1, 1).data].slice(0, 3)
+    .map(x => x / 255).map(x => x <= .04045 ? x / 12.92 : ((x + .055) / 1.055) ** 2.4)
+    .reduce((sum, x, i) => sum + x * [.2126, .7152, .0722][i], 0); };
+  const of = name => light(getComputedStyle(document.documentElement).getPropertyValue('--' + name));
+  return (a, b) => { const [x, y] = [of(a), of(b)].sort((p, q) => q - p); return (x + .05) / (y + .05); } }"""
+BODY_TEXT = [("ink", "paper"), ("ink", "sheet"), ("ink", "mist"), ("ink", "heed-bg"), ("quiet", "paper"), ("quiet", "sheet"),
+             ("quiet", "mist"), ("link", "paper"), ("link", "sheet"), ("on", "pine"), ("wrong", "wrong-bg"),
+             ("wrong", "sheet")]  # fmt: skip
+SIGNS = [("clay", "sheet"), ("pine", "sheet"), ("heed", "heed-bg"), ("ring", "halo")]
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Gallery]:
+    with served() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def tab(chromium: Browser) -> Iterator[Page]:
+    context = chromium.new_context(viewport=WIDE)  # type: ignore[arg-type]
+    yield context.new_page()
+    context.close()
+
+
+def settled(tab: Page) -> None:
+    """The framed message, where there is one, has told its height."""
+    if tab.query_selector("iframe.mail"):
+        tab.wait_for_selector("iframe.mail[style]")
+
+
+def chosen(name: str) -> FilePayload:
+    """A file of 2,000 bytes, as picked by a person."""
+    return {"name": name, "mimeType": "text/plain", "buffer": b"x" * 2000}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_keeps_the_house_rules(site: Gallery, tab: Page, name: str) -> None:
+    """One h1, which opens the title; no axe finding in light or dark; nothing refused by the CSP; no sideways scroll at 320 px."""
+    said: list[str] = []
+
+    def hear(message: ConsoleMessage) -> None:
+        said.append(message.text)
+
+    tab.on("console", hear)
+    findings: list[str] = []
+    for theme, lang, size in (("light", "en", WIDE), ("dark", "es", NARROW)):
+        tab.set_viewport_size(size)  # type: ignore[arg-type]
+        tab.goto(f"{site.url}/{name}?lang={lang}&theme={theme}")
+        settled(tab)
+        assert tab.locator("h1").count() == 1
+        opening = ("Error: " if PAGES[name].context.get("error") else "") + tab.locator("h1").inner_text()
+        assert tab.title().startswith(f"{opening} - ")
+        assert tab.evaluate(OVERFLOW) == 0
+        assert tab.evaluate(SMALL_TARGETS) == []
+        result: dict[str, Any] = Axe().run(tab, options=AXE).response
+        findings += [f"{theme} {v['id']}: {v['nodes'][0]['html']}" for v in result["violations"]]
+    tab.remove_listener("console", hear)
+    assert findings == []
+    assert said == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_colours_have_contrast(site: Gallery, tab: Page, theme: str) -> None:
+    """7:1 for text and 4.5:1 for signs, in both schemes."""
+    tab.goto(f"{site.url}/help?theme={theme}")
+    pairs = [*BODY_TEXT, *SIGNS]
+    ratios: list[float] = tab.evaluate(
+        f"pairs => {{ const of = ({CONTRAST})(); return pairs.map(p => of(...p)); }}", pairs
+    )
+    low = [
+        (pair, round(ratio, 2))
+        for pair, ratio in zip(pairs, ratios, strict=True)
+        if ratio < (7 if pair in BODY_TEXT else 4.5)
+    ]
+    assert low == []
+
+
+def test_system_preference_is_followed_and_overruled(site: Gallery, chromium: Browser) -> None:
+    """Dark by the device's preference, unless the person switched to light."""
+    context = chromium.new_context(color_scheme="dark")
+    tab = context.new_page()
+    seen = {}
+    for theme in ("", "light"):
+        tab.goto(f"{site.url}/help?theme={theme}")
+        seen[theme] = tab.evaluate("getComputedStyle(document.documentElement).colorScheme")
+    context.close()
+    assert seen == {"": "dark", "light": "light"}
+
+
+def test_right_to_left_page_fits(site: Gallery, tab: Page) -> None:
+    """Mirrored, nothing sticks out."""
+    tab.set_viewport_size(NARROW)  # type: ignore[arg-type]
+    for name in ("message", "inbox", "reply-error", "code-error"):
+        tab.goto(f"{site.url}/{name}?dir=rtl")
+        assert tab.evaluate(OVERFLOW) == 0, name
+
+
+def test_error_summary_has_the_focus_and_leads_to_the_field(site: Gallery, tab: Page) -> None:
+    """The first thing heard is what went wrong; its link goes to the field, which keeps what was typed."""
+    tab.goto(f"{site.url}/code-error")
+    assert tab.evaluate("document.activeElement.className") == "errors"
+    tab.click(".errors a")
+    assert tab.evaluate("document.activeElement.value") == "1234 567"
+
+
+def test_message_frame_grows_to_its_content(site: Gallery, tab: Page) -> None:
+    """A long message scrolls in the page, not in a box."""
+    tab.set_viewport_size(WIDE)  # type: ignore[arg-type]
+    tab.goto(f"{site.url}/message")
+    settled(tab)
+    frame = tab.frames[1]
+    assert frame.evaluate("document.documentElement.scrollHeight <= innerHeight")
+    assert tab.locator("iframe.mail").bounding_box()["height"] != 640  # type: ignore[index]
+
+
+def test_message_below_the_fold_grows_too(site: Gallery, tab: Page) -> None:
+    """Browsers hold back frames that are out of sight; the height is told all the same, and again at another width."""
+    tab.set_viewport_size({"width": 320, "height": 200})
+    for _again in range(3):
+        tab.goto(f"{site.url}/message?lang=es")
+        settled(tab)
+    narrow = tab.locator("iframe.mail").bounding_box()
+    tab.set_viewport_size(WIDE)  # type: ignore[arg-type]
+    tab.wait_for_timeout(300)
+    wide = tab.locator("iframe.mail").bounding_box()
+    assert narrow
+    assert wide
+    assert narrow["height"] > 640 > wide["height"]
+
+
+def test_frame_hears_only_its_own_document(site: Gallery, tab: Page) -> None:
+    """Another window, or a number that is none, changes nothing."""
+    tab.goto(f"{site.url}/message")
+    settled(tab)
+    before = tab.evaluate("document.querySelector('iframe.mail').style.height")
+    tab.evaluate("postMessage(5000, '*')")
+    tab.frames[1].evaluate("for (const odd of ['900', NaN, -5, {height: 7}, Infinity]) parent.postMessage(odd, '*')")
+    tab.wait_for_timeout(100)
+    assert tab.evaluate("document.querySelector('iframe.mail').style.height") == before
+
+
+def test_reading_needs_no_javascript(site: Gallery, chromium: Browser) -> None:
+    """Without scripts the message is there, in a frame of a comfortable height, with a link to its own page."""
+    context = chromium.new_context(java_script_enabled=False, viewport={"width": 1100, "height": 800})
+    tab = context.new_page()
+    tab.goto(f"{site.url}/message")
+    box = tab.locator("iframe.mail").bounding_box()
+    own_page = tab.get_by_role("link", name="Open the message on its own page").get_attribute("href")
+    text = tab.frame_locator("iframe.mail").locator("body").inner_text()
+    context.close()
+    assert box
+    assert box["height"] == 640
+    assert own_page == "/framed"
+    assert "Your blood results are back" in text
+
+
+def test_upload_goes_one_file_after_the_other(site: Gallery, tab: Page) -> None:
+    """Files travel as raw bodies with the token; the form then carries text and draft only; a file can be taken away again."""
+    tab.goto(f"{site.url}/reply")
+    tab.fill("textarea", "Thank you, doctor.")
+    tab.set_input_files("#files", [chosen(name) for name in ("one.txt", "two.txt", "refused.txt")])
+    rows = tab.locator("#uploads > li")
+    rows.nth(1).get_by_text("Attached, 2 KB").wait_for()
+    rows.nth(2).get_by_text("Too large").wait_for()
+    assert site.uploads == [("one.txt", 2000, "t0ken"), ("two.txt", 2000, "t0ken"), ("refused.txt", 2000, "t0ken")]
+    tab.click("button[data-send]")
+    assert "was not attached" in tab.locator("#upload-news").inner_text()
+    assert tab.input_value("textarea") == "Thank you, doctor."
+    rows.nth(2).get_by_role("button", name="Remove refused.txt").click()
+    rows.nth(1).get_by_role("button", name="Remove two.txt").click()
+    expect(rows).to_have_count(1)
+    assert site.removed == ["/upload/2"]
+    with tab.expect_navigation():
+        tab.click("button[data-send]")
+    assert "Thank you, doctor." in site.posted[-1]
+    assert "filename" not in site.posted[-1]
+
+
+def test_too_many_bytes_are_not_even_sent(site: Gallery, tab: Page) -> None:
+    """A file over the limit is refused where it was chosen, with what to do."""
+    tab.goto(f"{site.url}/reply")
+    tab.evaluate("document.getElementById('reply').dataset.mostBytes = 1000")
+    sent = len(site.uploads)
+    tab.set_input_files("#files", [chosen("big.txt")])
+    assert "all files together can have 1 KB" in tab.locator("#upload-news").inner_text()
+    assert len(site.uploads) == sent
+
+
+def test_reply_needs_no_javascript(site: Gallery, chromium: Browser) -> None:
+    """Without scripts the same form carries the files itself."""
+    context = chromium.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(f"{site.url}/reply")
+    tab.fill("textarea", "Thank you.")
+    tab.set_input_files("#files", [chosen("card.txt")])
+    tab.click("button[data-send]")
+    context.close()
+    assert 'name="files"; filename="card.txt"' in site.posted[-1]
+
+
+@pytest.mark.parametrize(("name", "most_bytes"), [("front", 20_000), ("link", 20_000), ("code", 20_000), ("code-help", 20_000),
+                                                   ("inbox", 25_000), ("message", 15_000)])  # fmt: skip
+def test_page_is_light(site: Gallery, tab: Page, name: str, most_bytes: int) -> None:
+    """At most 4 requests beside the icon, which browsers keep; style and script counted, the mail itself not."""
+    asked: list[Request] = []
+
+    def note(request: Request) -> None:
+        if "favicon" not in request.url:
+            asked.append(request)
+
+    tab.on("request", note)
+    tab.goto(f"{site.url}/{name}")
+    tab.wait_for_load_state("networkidle")
+    tab.remove_listener("request", note)
+    answers = [(request, request.response()) for request in asked]
+    size = sum(len(answer.body()) for request, answer in answers if answer and not request.url.endswith("/framed"))
+    assert len(asked) <= 4
+    assert all(request.url.startswith(site.url) for request in asked)
+    assert size <= most_bytes
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_print_page_and_framed_message_are_whole(lang: str) -> None:
+    """Paper names the clinic, the hour and the host; both carry the sanitised mail as it is."""
+    pages = Pages("https://portal.clinic.example", now=lambda: pictures.NOW)
+    paper = draw_print(pages, lang)
+    assert str(pictures.HTML) in paper
+    assert "<script" not in paper
+    assert "portal.clinic.example" in paper
+    assert "Bring your list of medicines." in draw_print(pages, lang, html=None)
+    assert str(pictures.HTML) in draw_body(pages, lang)
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_drawn_in_every_language(name: str, lang: str) -> None:
+    """No template asks for a name that its context does not hold."""
+    pages = Pages("https://portal.clinic.example", now=lambda: pictures.NOW)
+    assert f'<html lang="{lang}" dir="ltr">' in draw(pages, name, lang)

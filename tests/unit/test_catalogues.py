@@ -1,0 +1,81 @@
+"""Every sentence a recipient may read exists in every language, with the same placeholders.
+
+locale/portal.pot is refreshed with the command at the top of locale/babel.cfg.
+"""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from babel.messages import Catalog, Message
+from babel.messages.extract import extract_from_dir
+from babel.messages.pofile import read_po
+
+from portal import paths
+from portal.web.languages import DEFAULT, LANGUAGES
+
+_PLACEHOLDERS = re.compile(r"%\(\w+\)s|\{\w+\}|</?\w+>")
+_KEYWORDS = {"gettext": None, "ngettext": (1, 2), "_": None, "mark": None}
+TRANSLATED = [lang for lang in LANGUAGES if lang != DEFAULT]
+
+
+def extracted() -> Catalog:
+    """The sentences of the templates and of portal/web."""
+    found = Catalog()
+    sources = ((paths.templates(), "jinja2"), (paths.templates().parent / "portal" / "web", "python"))
+    for folder, kind in sources:
+        rows = extract_from_dir(
+            folder,
+            [("**/__pycache__/**", "ignore"), ("**.*", kind)],
+            {"**.*": {"trimmed": "true", "encoding": "utf-8"}},
+            _KEYWORDS,
+            directory_filter=lambda path: "__pycache__" not in path,
+        )
+        for _file, _line, sentence, _comments, context in rows:
+            found.add(sentence, context=context)
+    return found
+
+
+def sentences(catalogue: Catalog) -> Iterator[Message]:
+    return (message for message in catalogue if message.id)
+
+
+def read(lang: str) -> Catalog:
+    with (paths.locale() / lang / "LC_MESSAGES" / "portal.po").open("rb") as file:
+        return read_po(file, locale=lang, abort_invalid=True)
+
+
+def ids(catalogue: Catalog) -> set[str]:
+    return {str(message.id) for message in sentences(catalogue)}
+
+
+def forms(text: object) -> list[str]:
+    return [str(form) for form in text] if isinstance(text, list | tuple) else [str(text)]
+
+
+def test_template_catalogue_holds_every_sentence() -> None:
+    """locale/portal.pot is what the templates and the code say now."""
+    with (paths.locale() / "portal.pot").open("rb") as file:
+        assert ids(read_po(file)) == ids(extracted())
+
+
+@pytest.mark.parametrize("lang", TRANSLATED)
+def test_language_has_every_sentence_and_no_other(lang: str) -> None:
+    """A language is complete, and keeps nothing that nobody says any more."""
+    assert ids(read(lang)) == ids(extracted())
+
+
+@pytest.mark.parametrize("lang", TRANSLATED)
+def test_translation_is_finished(lang: str) -> None:
+    """No sentence is empty or marked as a guess."""
+    unfinished = [m.id for m in sentences(read(lang)) if m.fuzzy or not all(forms(m.string))]
+    assert unfinished == []
+
+
+@pytest.mark.parametrize("lang", TRANSLATED)
+def test_translation_keeps_placeholders_and_tags(lang: str) -> None:
+    """A name left out or misspelt would break the page: each form carries what the source carries."""
+    for message in sentences(read(lang)):
+        wanted = sorted(_PLACEHOLDERS.findall(forms(message.id)[-1]))
+        for form in forms(message.string):
+            assert sorted(_PLACEHOLDERS.findall(form)) == wanted, message.id
