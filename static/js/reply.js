@@ -33,7 +33,7 @@ function add(file) {
   const row = pattern.content.firstElementChild.cloneNode(true);
   row.dataset.size = file.size;
   part(row, "name").textContent = file.name;
-  part(row, "remove-button").append(` ${file.name}`);
+  part(row, "remove-button").setAttribute("aria-label", say("Remove", { name: file.name }));
   part(row, "again").addEventListener("click", () => enqueue(row, file));
   list.append(row);
   enqueue(row, file);
@@ -42,6 +42,7 @@ function add(file) {
 function enqueue(row, file) {
   delete row.dataset.failed;
   part(row, "status").classList.remove("wrong");
+  part(row, "status").removeAttribute("role");
   part(row, "again").hidden = true;
   if (rows().length > Number(form.dataset.mostFiles)) return fail(row, "TooMany", { most: form.dataset.mostFiles });
   if (bytesBefore(row) + file.size > Number(form.dataset.mostBytes)) {
@@ -94,9 +95,9 @@ function fail(row, why, values) {
   row.dataset.failed = "yes";
   row.querySelector("progress").hidden = true;
   part(row, "again").hidden = why === "TooMany" || why === "TooLarge";
-  part(row, "status").textContent = say(why, values);
   part(row, "status").classList.add("wrong");
-  news.textContent = say(why, values);
+  part(row, "status").setAttribute("role", "alert");
+  part(row, "status").textContent = say(why, values);
 }
 
 async function remove(row) {

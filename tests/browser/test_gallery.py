@@ -115,6 +115,15 @@ def test_system_preference_is_followed_and_overruled(site: Gallery, chromium: Br
     assert seen == {"": "dark", "light": "light"}
 
 
+def test_dark_page_prints_dark_on_white(site: Gallery, tab: Page) -> None:
+    """Printers leave backgrounds out: light text would be lost on paper."""
+    tab.emulate_media(media="print")
+    tab.goto(f"{site.url}/message-text?theme=dark")
+    ink = tab.evaluate("getComputedStyle(document.body).color")
+    tab.emulate_media(media="screen")
+    assert ink == "rgb(23, 40, 44)"
+
+
 def test_right_to_left_page_fits(site: Gallery, tab: Page) -> None:
     """Mirrored, nothing sticks out."""
     tab.set_viewport_size(NARROW)  # type: ignore[arg-type]
@@ -210,7 +219,7 @@ def test_too_many_bytes_are_not_even_sent(site: Gallery, tab: Page) -> None:
     tab.evaluate("document.getElementById('reply').dataset.mostBytes = 1000")
     sent = len(site.uploads)
     tab.set_input_files("#files", [chosen("big.txt")])
-    assert "all files together can have 1 KB" in tab.locator("#upload-news").inner_text()
+    assert "all files together can have 1 KB" in tab.get_by_role("alert").inner_text()
     assert len(site.uploads) == sent
 
 
