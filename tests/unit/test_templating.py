@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace as Thing
 
 import pytest
@@ -225,3 +226,12 @@ def test_folders_of_a_checkout_are_found() -> None:
     assert (paths.static() / "css" / "portal.css").is_file()
     assert (paths.locale() / "portal.pot").is_file()
     assert paths.migrations().name == "migrations"
+
+
+def test_folders_of_an_installed_wheel_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the wheel carries under portal/_data is used, whatever lies beside the package."""
+    package = tmp_path / "portal"
+    (package / "_data" / "templates").mkdir(parents=True)
+    monkeypatch.setattr(paths, "_PACKAGE", package)
+    assert paths.templates() == package / "_data" / "templates"
+    assert paths.static() == tmp_path / "static"
