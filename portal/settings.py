@@ -18,63 +18,56 @@ _LISTEN = re.compile(r"(unix:/.+|\[[0-9a-fA-F:.]+\]:\d{1,5}|[^:\[\]]+:\d{1,5})\Z
 
 
 class Settings(BaseSettings):
-    """Every setting with its default. A field's description is its line in docs/CONFIGURATION.md."""
+    """Every setting with its default. What stands below a field is its line in docs/CONFIGURATION.md."""
 
-    model_config = SettingsConfigDict(env_prefix="PORTAL_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="PORTAL_", extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    base_url: str = Field(
-        "http://localhost:8480",
-        description="Where people reach the portal; links are built from it, never from a request.",
-    )
-    database_url: str = Field(
-        "sqlite:///portal.db", description="`sqlite:////path/portal.db` or `postgresql://user:password@host/name`."
-    )
-    blobs_url: str = Field("file:blobs", description="Where sealed content lies: `file:///path/blobs`.")
-    keys_url: str = Field("keyring:keys", description="Where the keys are: `keyring:///path/keys`.")
-    submission_url: str = Field(
-        "smtp://localhost:587",
-        description="The relay that takes outgoing mail: `smtp://user:password@host:587` (STARTTLS, required) or `smtps://...:465`.",
-    )
-    submission_ca: Path | None = Field(
-        None, description="A PEM file of authorities to check the submission host by; the system's when unset."
-    )
-    mail_domain: str = Field(
-        "", description="Domain of the return path of notices (`bounce+...@`); the host of `base_url` when unset."
-    )
-    http_listen: str = Field(
-        "127.0.0.1:8480",
-        description="`host:port`, or `unix:/path/portal.sock` in a folder of mode 0750 for a proxy beside it.",
-    )
-    http_proxy: str = Field(
-        "", description="Address of the proxy whose `X-Forwarded-For` counts; with a unix socket it always does."
-    )
-    smtp_listen: str = Field(
-        "127.0.0.1:2526", description="`host:port` for relays, STARTTLS required. Empty: not served."
-    )
-    smtps_listen: str = Field("", description="`host:port` for relays with TLS from the first byte. Empty: not served.")
-    smtp_hostname: str = Field("", description="The name the intake greets with; the host of `base_url` when unset.")
-    smtp_certificate: Path | None = Field(None, description="PEM file with the intake's certificate chain.")
-    smtp_key: Path | None = Field(None, description="PEM file with its private key.")
-    smtp_client_ca: Path | None = Field(
-        None, description="PEM file of the client certificates, or their authorities, that relays may come with."
-    )
-    max_message_bytes: int = Field(
-        25 * 1024 * 1024, ge=1024, le=150 * 1024 * 1024, description="Largest message taken in, announced as SIZE."
-    )
-    max_recipients: int = Field(50, ge=1, le=1000, description="Most recipients in one transaction.")
-    max_reply_bytes: int = Field(
-        25 * 1024 * 1024, ge=1024, le=150 * 1024 * 1024, description="Largest reply with its attachments."
-    )
-    max_reply_files: int = Field(20, ge=0, le=100, description="Most attachments of a reply.")
-    epoch_cache_seconds: int = Field(
-        300,
-        ge=0,
-        le=300,
-        description="How long an unwrapped epoch key is kept in memory; 0 asks the key service each time.",
-    )
-    drain_seconds: int = Field(20, ge=0, le=300, description="How long a stop waits for what is in flight.")
-    renderers: int = Field(2, ge=1, le=32, description="Processes that parse mail.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
+    base_url: str = "http://localhost:8480"
+    """Where people reach the portal; links are built from it, never from a request."""
+    database_url: str = Field("sqlite:///portal.db", repr=False)
+    """`sqlite:////path/portal.db` or `postgresql://user:password@host/name`."""
+    blobs_url: str = "file:blobs"
+    """Where sealed content lies: `file:///path/blobs`."""
+    keys_url: str = "keyring:keys"
+    """Where the keys are: `keyring:///path/keys`."""
+    submission_url: str = Field("smtp://localhost:587", repr=False)
+    """The relay that takes outgoing mail: `smtp://user:password@host:587` (STARTTLS, required) or `smtps://...:465`."""
+    submission_ca: Path | None = None
+    """A PEM file of authorities to check the submission host by; the system's when unset."""
+    mail_domain: str = ""
+    """Domain of the return path of notices (`bounce+...@`); the host of `base_url` when unset."""
+    http_listen: str = "127.0.0.1:8480"
+    """`host:port`, or `unix:/path/portal.sock` in a folder of mode 0750 for a proxy beside it."""
+    http_proxy: str = ""
+    """Address of the proxy whose `X-Forwarded-For` counts; with a unix socket it always does."""
+    smtp_listen: str = "127.0.0.1:2526"
+    """`host:port` for relays, STARTTLS required. Empty: not served."""
+    smtps_listen: str = ""
+    """`host:port` for relays with TLS from the first byte. Empty: not served."""
+    smtp_hostname: str = ""
+    """The name the intake greets with; the host of `base_url` when unset."""
+    smtp_certificate: Path | None = None
+    """PEM file with the intake's certificate chain."""
+    smtp_key: Path | None = None
+    """PEM file with its private key."""
+    smtp_client_ca: Path | None = None
+    """PEM file of the client certificates, or their authorities, that relays may come with."""
+    max_message_bytes: int = Field(25 * 1024 * 1024, ge=1024, le=150 * 1024 * 1024)
+    """Largest message taken in, announced as SIZE."""
+    max_recipients: int = Field(50, ge=1, le=1000)
+    """Most recipients in one transaction."""
+    max_reply_bytes: int = Field(25 * 1024 * 1024, ge=1024, le=150 * 1024 * 1024)
+    """Largest reply with its attachments."""
+    max_reply_files: int = Field(20, ge=0, le=100)
+    """Most attachments of a reply."""
+    epoch_cache_seconds: int = Field(300, ge=0, le=300)
+    """How long an unwrapped epoch key is kept in memory; 0 asks the key service each time."""
+    drain_seconds: int = Field(20, ge=0, le=300)
+    """How long a stop waits for what is in flight."""
+    renderers: int = Field(2, ge=1, le=32)
+    """Processes that parse mail."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Lowest level that is logged."""
 
     @classmethod
     def settings_customise_sources(

@@ -3,16 +3,19 @@
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import Select, bindparam, literal, select
 
 from portal.db.hot import Hot, Parameters
 from portal.db.tables import audit_events as t
-from portal.db.tables import micros
+from portal.db.tables import instant, micros
 from portal.db.tx import ReadTx
 from portal.model.events import Event
 from portal.model.ids import DeliveryId, EventId, MessageId, OrgId
+
+if TYPE_CHECKING:
+    from portal.db.engine import Database
 
 RECORD = Hot(
     lambda insert: insert(t).values({column: bindparam(column.name, type_=column.type) for column in t.columns}),
@@ -100,3 +103,32 @@ async def page(tx: ReadTx, wanted: Filter, after: EventId | None, limit: int) ->
         )
         for row in await tx.rows(statement)
     ]
+
+
+# -- what the reader of a message is shown of its own log
+
+_SHOWN = ("MessageOpened", "AttachmentOpened", "OriginalDownloaded", "ReplySubmitted")
+_SEEN = Hot(
+    lambda insert: (
+        select(t.c.at, t.c.kind, t.c.detail)
+        .where(t.c.delivery_id == bindparam("delivery"), t.c.at < bindparam("before", type_=t.c.at.type))
+        .where(t.c.kind.in_([literal(kind) for kind in _SHOWN]))
+        .order_by(t.c.id.desc())
+        .limit(50)
+    )
+)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Something the recipient did with a message."""
+
+    at: datetime
+    kind: str
+    part: str
+
+
+async def seen(db: "Database", delivery_id: DeliveryId, before: datetime) -> list[Seen]:
+    """The last fifty times that content of a delivery was released, newest first."""
+    rows = await db.rows(_SEEN, delivery=delivery_id, before=micros(before))
+    return [Seen(instant(at), kind, str(json.loads(detail).get("part", ""))) for at, kind, detail in rows]

@@ -65,7 +65,7 @@ class Delivery:
 
 
 def _delivery(row: Row[Any]) -> Delivery:
-    values = {column.name: getattr(row, column.name) for column in t.columns}
+    values = {name: getattr(row, name) for name in Delivery.__dataclass_fields__}
     values["state"], values["needs"] = DeliveryState(row.state), Assurance(row.needs)
     return Delivery(**values)
 

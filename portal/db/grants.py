@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, exists, func, select, update
+from sqlalchemy import bindparam, delete, exists, select, update
 
 from portal.db.hot import Hot, Statement
 from portal.db.tables import epochs, grants, messages, micros, outbox, recipients, reply_files
 from portal.db.tx import BookkeepingTx, ReadTx, WriteTx
 from portal.model.events import DeliveryDisposed, EpochsRewrapped
-from portal.model.ids import EpochId, KekId, OrgId
+from portal.model.ids import DeliveryId, EpochId, KekId, OrgId
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,6 @@ class EpochRow:
     suite: str
     wrapped: bytes
     made_at: datetime
-
-
-@dataclass(frozen=True)
-class GrantRow:
-    """A grant with the id of the epoch it stands under."""
-
-    container_id: str
-    epoch_id: EpochId
-    wrapped: bytes
 
 
 _ADD_EPOCH = Hot(
@@ -94,15 +85,10 @@ async def replace_wrap(tx: WriteTx[EpochsRewrapped], epoch: EpochRow) -> None:
     await tx.change(update(epochs).where(epochs.c.id == epoch.id).values(values))
 
 
-async def destroy(tx: WriteTx[DeliveryDisposed], reader_id: str, container_ids: Sequence[str]) -> int:
-    """Deletes every grant of these containers for one delivery; nothing else can open them for it."""
-    statement = delete(grants).where(grants.c.reader_id == reader_id, grants.c.container_id.in_(container_ids))
-    return await tx.change(statement)
-
-
-async def left(tx: ReadTx, container_id: str) -> int:
-    row = await tx.row(select(func.count()).select_from(grants).where(grants.c.container_id == container_id))
-    return int(row[0]) if row else 0
+async def destroy_for(tx: WriteTx[DeliveryDisposed], delivery_id: DeliveryId, reply_ids: Sequence[str]) -> None:
+    """Deletes every grant of a delivery: of its message, of the replies to it and their attachments, also for handing over."""
+    await tx.change(delete(grants).where(grants.c.reader_id == delivery_id))
+    await tx.change(delete(grants).where(grants.c.reader_id.in_(reply_ids)))
 
 
 async def forget_unused_epochs(tx: BookkeepingTx, before: datetime) -> int:

@@ -8,8 +8,10 @@ from sqlalchemy import Select, bindparam, delete, insert, select, update
 
 from portal.db.engine import Database
 from portal.db.hot import Hot, Statement
-from portal.db.tables import codes, deliveries, doors, instant, links, organisations, outbox, recipients
+from portal.db.tables import codes, instant, links, organisations, outbox, recipients
+from portal.db.tables import deliveries as t
 from portal.db.tx import BookkeepingTx, ReadTx, WriteTx
+from portal.model.codes import Tries
 from portal.model.events import CodeRequested, SignedIn
 from portal.model.ids import CodeId, DeliveryId, EpochId, MessageId, OrgId, RecipientId
 from portal.model.message import DeliveryState
@@ -49,31 +51,31 @@ class Named:
 def _named() -> Select[Any]:
     return (
         select(
-            deliveries.c.org_id,
-            deliveries.c.message_id,
-            deliveries.c.id,
-            deliveries.c.recipient_id,
-            deliveries.c.state,
-            deliveries.c.accepted_at,
-            deliveries.c.expires_at,
+            t.c.org_id,
+            t.c.message_id,
+            t.c.id,
+            t.c.recipient_id,
+            t.c.state,
+            t.c.accepted_at,
+            t.c.expires_at,
             recipients.c.epoch_id,
             recipients.c.address_sealed,
             organisations.c.name,
             organisations.c.address,
             organisations.c.phone,
         )
-        .join(recipients, recipients.c.id == deliveries.c.recipient_id)
-        .join(organisations, organisations.c.id == deliveries.c.org_id)
+        .join(recipients, recipients.c.id == t.c.recipient_id)
+        .join(organisations, organisations.c.id == t.c.org_id)
     )
 
 
 def _by_link() -> Select[Any]:
-    return _named().join(links, links.c.delivery_id == deliveries.c.id)
+    return _named().join(links, links.c.delivery_id == t.c.id)
 
 
 _BY_TOKEN = Hot(lambda insert: _by_link().where(links.c.token_hash == bindparam("hash")))
 _BY_REFERENCE = Hot(lambda insert: _by_link().where(links.c.reference_hash == bindparam("hash")))
-_BY_DELIVERY = Hot(lambda insert: _named().where(deliveries.c.id == bindparam("id")))
+_BY_DELIVERY = Hot(lambda insert: _named().where(t.c.id == bindparam("id")))
 
 
 async def by_token(db: Database, token_hash: bytes) -> Named | None:
@@ -180,25 +182,27 @@ async def forget_old_codes(tx: BookkeepingTx, before: datetime) -> int:
 # -- the door of a delivery: how many codes were tried on it
 
 
-@dataclass(frozen=True)
-class Door:
-    """Tries of codes on one delivery, in all and in the present hour."""
-
-    delivery_id: DeliveryId
-    org_id: OrgId
-    tries: int
-    window_tries: int
-    window_from: datetime
-    closed_until: datetime | None = None
-    disabled_at: datetime | None = None
-
-
-async def door(tx: BookkeepingTx, delivery_id: DeliveryId) -> Door | None:
+async def tries(tx: BookkeepingTx, delivery_id: DeliveryId, now: datetime) -> Tries:
     """The counters, locked until the transaction ends."""
-    row = await tx.row(select(doors).where(doors.c.delivery_id == delivery_id).with_for_update())
-    return Door(**{column.name: getattr(row, column.name) for column in doors.columns}) if row else None
+    wanted = (t.c.tries, t.c.window_tries, t.c.window_from, t.c.closed_until, t.c.disabled_at)
+    row = await tx.row(select(*wanted).where(t.c.id == delivery_id).with_for_update())
+    if row is None or row.window_from is None:
+        return Tries(0, 0, now)
+    return Tries(row.tries, row.window_tries, row.window_from, row.closed_until, row.disabled_at)
 
 
-async def keep_door(tx: BookkeepingTx, door: Door, *, new: bool) -> None:
-    statement = insert(doors) if new else update(doors).where(doors.c.delivery_id == door.delivery_id)
-    await tx.change(statement.values(vars(door)))
+async def keep_tries(tx: BookkeepingTx, delivery_id: DeliveryId, counted: Tries) -> None:
+    values = {
+        "tries": counted.in_all,
+        "window_tries": counted.in_window,
+        "window_from": counted.window_from,
+        "closed_until": counted.closed_until,
+        "disabled_at": counted.disabled_at,
+    }
+    await tx.change(update(t).where(t.c.id == delivery_id).values(values))
+
+
+async def forget_tries(tx: WriteTx[SignedIn], delivery_id: DeliveryId) -> None:
+    """A success ends the run of failed tries (63B 3.2.2 counts consecutive ones)."""
+    values = {"tries": 0, "window_tries": 0, "closed_until": None}
+    await tx.change(update(t).where(t.c.id == delivery_id).values(values))

@@ -103,6 +103,14 @@ async def owner_of_domain(db: Database, domain: str) -> OrgId | None:
     return OrgId(row[0]) if row else None
 
 
+_LANGUAGE = Hot(lambda insert: select(organisations.c.language).where(organisations.c.id == bindparam("org_id")))
+
+
+async def language(db: Database, org_id: OrgId) -> str:
+    row = await db.row(_LANGUAGE, org_id=org_id)
+    return str(row[0]) if row else "en"
+
+
 # -- policies
 
 _POLICY = Hot(

@@ -68,16 +68,25 @@ async def claim(tx: BookkeepingTx, holder: str, now: datetime, lease_until: date
     return jobs
 
 
-async def settle(
-    tx: BookkeepingTx, job: Job, *, state: str, at: datetime, host: str = "", tls: str = "", answer: str = ""
-) -> bool:
-    """Ends a job as `done` or `failed`; says whether it was still open. What it said is forgotten."""
+@dataclass(frozen=True)
+class Settled:
+    """How a job ended: `done`, `failed` or `dropped`; and what the submission host said."""
+
+    state: str
+    at: datetime
+    host: str = ""
+    tls: str = ""
+    answer: str = ""
+
+
+async def settle(tx: BookkeepingTx, job: Job, settled: Settled) -> bool:
+    """Ends a job, and says whether it was still open. What it said is forgotten."""
     values = {
-        "state": state,
-        "settled_at": at,
-        "host": host[:255],
-        "tls": tls[:80],
-        "answer": answer[:500],
+        "state": settled.state,
+        "settled_at": settled.at,
+        "host": settled.host[:255],
+        "tls": settled.tls[:80],
+        "answer": settled.answer[:500],
         "lease_until": None,
         "payload_sealed": None,
         "epoch_id": None,

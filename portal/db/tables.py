@@ -199,6 +199,11 @@ deliveries = Table(
     _at("notice_failed_at", nullable=True),
     _at("bounced_at", nullable=True),
     _at("asked_at", nullable=True),
+    Column("tries", Integer),
+    Column("window_tries", Integer),
+    _at("window_from", nullable=True),
+    _at("closed_until", nullable=True),
+    _at("disabled_at", nullable=True),
     Index("ix_deliveries_inbox", "recipient_id", "id"),
     Index("ix_deliveries_expiry", "state", "expires_at"),
     Index("ix_deliveries_reminder", "remind_at"),
@@ -243,18 +248,6 @@ links = Table(
     _org(),
     Column("delivery_id", _ID, ForeignKey("deliveries.id"), nullable=False, index=True),
     _at("made_at"),
-)
-
-doors = Table(
-    "doors",
-    metadata,
-    Column("delivery_id", _ID, ForeignKey("deliveries.id"), primary_key=True),
-    _org(),
-    Column("tries", Integer, nullable=False),
-    Column("window_tries", Integer, nullable=False),
-    _at("window_from"),
-    _at("closed_until", nullable=True),
-    _at("disabled_at", nullable=True),
 )
 
 codes = Table(

@@ -82,6 +82,10 @@ class InputRefused(PortalError):
         self.field = field
 
 
+class TooManyFiles(InputRefused):
+    """A reply has as many attachments as it can carry."""
+
+
 class BodyTooLarge(InputRefused):
     """What was sent is over the limit that was said before the upload."""
 
@@ -99,6 +103,12 @@ class SenderNotYours(SubmissionRefused):
 
 class RecipientRefused(SubmissionRefused):
     say = "This recipient can't be served here."
+
+
+class RecipientIsYours(SubmissionRefused):
+    """The recipient is in a sender domain of the portal: a loop, or mail that should have stayed inside."""
+
+    say = "The recipient is in a domain that sends through this portal."
 
 
 class TooManyRecipients(SubmissionRefused):

@@ -289,10 +289,12 @@ class InboxListed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class MessageOpened(Event):
-    """Content of a message was released. `part` is `summary` (who, when, subject, text), `body` (the framed HTML) or `print`."""
+    """Content of a message was released. `part` is `summary` (who, when, subject, text), `body` (the framed HTML), `print`
+    or `quote` (the heading above a reply being written). `replies` are those in the thread that were shown with it."""
 
     part: str
     assurance: int
+    replies: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Links, references and codes as people see them, and the hashes under which they are kept."""
 
+import base64
 import hashlib
 import hmac
 
@@ -8,6 +9,16 @@ _ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 TOKEN_BYTES = 32
 REFERENCE_LETTERS = 11
 CODE_DIGITS = 8
+
+
+def link_token(random: bytes) -> str:
+    """The token of a link or of a session, from 32 random bytes: 43 signs that a URL takes as they are."""
+    return base64.urlsafe_b64encode(random).rstrip(b"=").decode()
+
+
+def return_token(random: bytes) -> str:
+    """The token of a return path, from 16 random bytes: lower case, since local parts are compared without case."""
+    return base64.b32encode(random).rstrip(b"=").decode().lower()
 
 
 def token_hash(token: str) -> bytes:

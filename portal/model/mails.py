@@ -29,4 +29,5 @@ def give_up_at(kind: MailKind, made_at: datetime) -> datetime:
 
 def wait_before(attempt: int, chance: float) -> timedelta:
     """How long to wait after the `attempt`-th try failed: doubling from 15 s to 1 h, spread by `chance` (0 to 1) over ±25 %."""
-    return min(_FIRST * 2 ** min(attempt - 1, 20), _LONGEST) * (0.75 + chance / 2)
+    doubled: timedelta = _FIRST * (1 << min(attempt - 1, 20))
+    return min(doubled, _LONGEST) * (0.75 + chance / 2)

@@ -137,24 +137,27 @@ class Opener:
         self.unwrapped = 0
         """How many DEKs this process has unwrapped: `portal audit verify` and the tests hold it against the record."""
 
-    async def open(self, access: Access, reply_id: ReplyId | None = None) -> Opened:
-        """Opens a message for one purpose; with `reply_id`, the attachment `access.part` of that reply in its thread.
+    async def open(self, access: Access, thread: Sequence[ReplyId] = ()) -> tuple[Opened, list[Opened]]:
+        """Opens a message for one purpose, and with it the replies of its thread that the page shows.
 
         Raises Stale (portal/db) when the delivery ended meanwhile: decide again. Raises ContentDamaged or KeysAway, and puts
-        OpenFailed on record, when the grant does not open.
+        OpenFailed on record, when a grant does not open.
         """
-        event = _event(access, reply_id)
+        event = _event(access, None, thread)
         await self._db.commit(deliveries.opened(event, access.target))
-        return await self._opened(access, access.part if reply_id else access.target.message_id, event)
+        message = await self._opened(access, access.target.message_id, event)
+        return message, [await self._opened(access, reply_id, event) for reply_id in thread]
+
+    async def open_file(self, access: Access, reply_id: ReplyId) -> Opened:
+        """Opens the attachment `access.part` of a reply. Raises as `open`."""
+        event = _event(access, reply_id, ())
+        await self._db.commit(deliveries.opened(event, access.target))
+        return await self._opened(access, access.part, event)
 
     async def listed(self, accesses: Sequence[Access], event: InboxListed) -> list[Opened | None]:
         """Opens many headings under one event that names them all; None where one does not open."""
         await self._db.record(event)
         return [await self._listed_one(access, event) for access in accesses]
-
-    async def thread(self, access: Access, reply_id: ReplyId) -> Opened:
-        """Opens a reply's text for the page that `access` was recorded for: the thread is part of that view."""
-        return await self._opened(access, reply_id, _event(access, None))
 
     async def handover(self, event: ReplyOpened, container_ids: Sequence[str]) -> list[Opened]:
         """Opens a reply and its attachments so that the worker can hand them to the sender."""
@@ -219,7 +222,9 @@ class Fields:
             raise ContentDamaged(f"the {kind} of {row_id} does not open") from None
 
 
-def _event(access: Access, reply_id: ReplyId | None) -> MessageOpened | AttachmentOpened | OriginalDownloaded:
+def _event(
+    access: Access, reply_id: ReplyId | None, thread: Sequence[ReplyId]
+) -> MessageOpened | AttachmentOpened | OriginalDownloaded:
     facts, assurance = access.facts(), int(access.reader.assurance)
     match access.purpose:
         case Purpose.ATTACHMENT:
@@ -227,4 +232,4 @@ def _event(access: Access, reply_id: ReplyId | None) -> MessageOpened | Attachme
         case Purpose.ORIGINAL:
             return OriginalDownloaded(**facts, assurance=assurance)
         case _:
-            return MessageOpened(**facts, part=access.purpose.value, assurance=assurance)
+            return MessageOpened(**facts, part=access.purpose.value, assurance=assurance, replies=tuple(thread) or None)

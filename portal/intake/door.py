@@ -1,0 +1,99 @@
+"""What the mail edge asks before and around a message: who the relay is, whether sender and recipients may use it.
+
+This is the `intake.Intake` that the edge is given. Every refusal is on record.
+"""
+
+import hmac
+from datetime import datetime, timedelta
+
+from portal.clock import Source
+from portal.db import orgs
+from portal.db.engine import Database
+from portal.intake import Envelope, Limits, Relay, Submission
+from portal.intake.accept import House
+from portal.intake.report import ReportSubmission, return_token
+from portal.model.errors import PortalError, RecipientIsYours, RecipientRefused, RelayUnknown, SenderNotYours
+from portal.model.events import RelayRefused, SubmissionRefused, Who
+from portal.model.ids import RelayId
+from portal.model.links import keyed_hash
+from portal.model.parties import address
+
+_SEEN_EVERY = timedelta(minutes=1)
+
+
+class IntakeDoor:
+    """See the module."""
+
+    def __init__(
+        self, db: Database, house: House, source: Source, limits: Limits, *, credentials_key: bytes, return_domain: str
+    ) -> None:
+        self.limits = limits
+        self._db, self._house, self._source = db, house, source
+        self._key, self._return_domain = credentials_key, return_domain
+        self._seen: dict[RelayId, datetime] = {}
+
+    async def relay_by_password(self, name: str, password: str, origin: str) -> Relay:
+        known = await orgs.relay_by_username(self._db, name)
+        given = keyed_hash(self._key, password)
+        if not hmac.compare_digest(given, (known and known.secret_hash) or bytes(32)) or known is None:
+            hashed = keyed_hash(self._key, "name", name).hex()
+            await self._db.record(RelayRefused(at=self._source.now(), who=Who.STRANGER, origin=origin, name=hashed))
+            raise RelayUnknown("no such relay, or another password")
+        return await self._known(known)
+
+    async def relay_by_certificate(self, fingerprint: str, origin: str) -> Relay | None:
+        known = await orgs.relay_by_fingerprint(self._db, fingerprint)
+        return await self._known(known) if known else None
+
+    async def _known(self, known: orgs.KnownRelay) -> Relay:
+        now = self._source.now()
+        if known.id not in self._seen or now - self._seen[known.id] > _SEEN_EVERY:
+            self._seen[known.id] = now
+            await self._db.note(orgs.relay_used(known.id, now))
+        return Relay(known.id, known.org_id, known.name)
+
+    async def check_sender(self, relay: Relay, mail_from: str, origin: str) -> None:
+        if not mail_from:  # RFC 5321 4.5.5: only reports have none, and only a return path takes them
+            return
+        try:
+            owner = await orgs.owner_of_domain(self._db, address(mail_from).domain)
+        except ValueError:
+            owner = None
+        if owner != relay.org_id:
+            await self.refuse(relay, origin, "SenderNotYours")
+            raise SenderNotYours("the sender's domain is not one of the relay's organisation")
+
+    async def check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, origin: str) -> None:
+        try:
+            await self._check_recipient(mail_from, rcpt_to)
+        except PortalError as error:
+            await self.refuse(relay, origin, type(error).__name__)
+            raise
+
+    async def _check_recipient(self, mail_from: str, rcpt_to: str) -> None:
+        try:
+            who = address(rcpt_to)
+        except ValueError:
+            raise RecipientRefused("not a mail address") from None
+        token = return_token(who, self._return_domain)
+        if bool(token) != (not mail_from):
+            raise RecipientRefused("reports go to a notice's return path, and nothing else does")
+        if token is None and await orgs.owner_of_domain(self._db, who.domain):
+            raise RecipientIsYours("a sender domain can't be a recipient's")
+
+    async def begin(self, relay: Relay, envelope: Envelope) -> Submission:
+        if envelope.mail_from:
+            return await self._house.accept(relay, envelope)
+        tokens = [return_token(address(one), self._return_domain) or "" for one in envelope.rcpt_to]
+        return ReportSubmission(self._db, self._source, relay, tokens, self._house.wake)
+
+    async def refuse(self, relay: Relay | None, origin: str, reason: str) -> None:
+        event = SubmissionRefused(
+            at=self._source.now(),
+            who=Who.RELAY if relay else Who.STRANGER,
+            actor=relay.id if relay else "",
+            org_id=relay.org_id if relay else None,
+            origin=origin,
+            reason=reason,
+        )
+        await self._db.record(event)

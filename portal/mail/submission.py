@@ -1,0 +1,107 @@
+"""Submission to the relay (RFC 6409) over TLS: certificate checked, no way to go on without."""
+
+import asyncio
+import re
+import ssl
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import aiosmtplib
+
+from portal.mail import Submitted
+from portal.model.errors import RefusesToStart, SubmissionFailed
+
+_TIMEOUT_SECONDS = 60
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
+
+
+class Submission:
+    """See the module. `url` as in PORTAL_SUBMISSION_URL; raises RefusesToStart when it is none."""
+
+    def __init__(self, url: str, ca: Path | None, hostname: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+            raise RefusesToStart("PORTAL_SUBMISSION_URL: write it as smtp://user:password@host:587 or smtps://host:465")
+        self.host = parts.hostname
+        self._implicit = parts.scheme == "smtps"
+        self._port = parts.port or (465 if self._implicit else 587)
+        self._login = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+        self._hostname = hostname
+        try:
+            self._context = ssl.create_default_context(cafile=str(ca) if ca else None)
+        except OSError as error:
+            raise RefusesToStart(f"PORTAL_SUBMISSION_CA: {ca} can't be read: {error}") from error
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+
+    async def submit(self, mail_from: str, rcpt_to: str, raw: bytes) -> Submitted:
+        utf8 = not (mail_from.isascii() and rcpt_to.isascii())
+        async with _Translating(), self._session() as client:
+            options = ["SMTPUTF8"] if utf8 else []
+            if client.supports_extension("8bitmime"):
+                options.append("BODY=8BITMIME")
+            await client.mail(mail_from, options=options, encoding="utf-8" if utf8 else "ascii")
+            await client.rcpt(rcpt_to, encoding="utf-8" if utf8 else "ascii")
+            reply = await client.data(raw)
+            return self._submitted(client, f"{reply.code} {reply.message}")
+
+    async def check(self) -> Submitted:
+        async with _Translating(), self._session() as client:
+            reply = await client.noop()
+            return self._submitted(client, f"{reply.code} {reply.message}")
+
+    def _session(self) -> "_Session":
+        client = aiosmtplib.SMTP(
+            hostname=self.host,
+            port=self._port,
+            use_tls=self._implicit,
+            start_tls=not self._implicit,
+            tls_context=self._context,
+            local_hostname=self._hostname,
+            timeout=_TIMEOUT_SECONDS,
+        )
+        return _Session(client, self._login)
+
+    def _submitted(self, client: aiosmtplib.SMTP, reply: str) -> Submitted:
+        tls = client.transport.get_extra_info("ssl_object") if client.transport else None
+        said = f"{tls.version()} {tls.cipher()[0]}" if tls else ""
+        return Submitted(self.host, said, one_line(reply))
+
+
+class _Session:
+    def __init__(self, client: aiosmtplib.SMTP, login: tuple[str, str] | None) -> None:
+        self._client, self._login = client, login
+
+    async def __aenter__(self) -> aiosmtplib.SMTP:
+        await self._client.connect()
+        if self._login:
+            await self._client.login(*self._login)
+        return self._client
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            try:
+                await self._client.quit()
+            except (aiosmtplib.SMTPException, OSError):
+                self._client.close()  # it has the mail; how it says goodbye does not matter
+        else:
+            self._client.close()
+
+
+class _Translating:
+    """What the library raises, as the host's verdict: 5xx is permanent, all else may pass."""
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, aiosmtplib.SMTPAuthenticationError):
+            raise SubmissionFailed(f"the submission host refused the login: {error.code}", transient=True) from error
+        if isinstance(error, aiosmtplib.SMTPResponseException):
+            raise SubmissionFailed(one_line(f"{error.code} {error.message}"), transient=error.code < 500) from error
+        if isinstance(error, (aiosmtplib.SMTPException, OSError, asyncio.TimeoutError, ssl.SSLError)):
+            said = one_line(str(error)) or type(error).__name__
+            raise SubmissionFailed(f"the submission host could not be used: {said}", transient=True) from error
+
+
+def one_line(text: str) -> str:
+    return _CONTROLS.sub(" ", text)[:500]

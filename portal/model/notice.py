@@ -1,0 +1,37 @@
+"""What the outbox carries for a mail, sealed in its row until the mail is sent."""
+
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class NoticePayload:
+    """What a notice or reminder says: the link's token and its reference, in which language; and the token of its return path."""
+
+    token: str
+    reference: str
+    language: str
+    return_token: str
+
+    def dump(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @staticmethod
+    def load(dumped: bytes) -> "NoticePayload":
+        return NoticePayload(**json.loads(dumped))
+
+
+@dataclass(frozen=True)
+class CodePayload:
+    """What the mail with a code says."""
+
+    code: str
+    reference: str
+    language: str
+
+    def dump(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @staticmethod
+    def load(dumped: bytes) -> "CodePayload":
+        return CodePayload(**json.loads(dumped))

@@ -1,0 +1,194 @@
+"""Sends what the outbox says of a delivery: notices, reminders, codes, and news to its sender.
+
+Each try ends in a settled job or one put back; a worker that dies leaves it to the lease. Nobody is told of a delivery
+that has ended meanwhile.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from portal.clock import Source
+from portal.db import deliveries, messages, outbox
+from portal.db.deliveries import Delivery
+from portal.db.engine import Database
+from portal.db.orgs import Organisation
+from portal.mail import Mailer, Submitted
+from portal.model.errors import NotFound
+from portal.model.events import CodeFailed, CodeSent, Facts, NoticeFailed, NoticeSent, SenderNotTold, SenderTold, Who
+from portal.model.ids import JobId
+from portal.model.mails import MailKind, give_up_at
+from portal.model.message import READABLE
+from portal.model.notice import CodePayload, NoticePayload
+from portal.notify.dsn import delivery_report
+from portal.notify.notice import Letters, Told, letter_to_sender, mail_with_code, mail_with_link
+from portal.sealing import Field
+from portal.sealing.open import Fields
+
+
+class NotNeeded(Exception):
+    """The delivery ended, or is gone: nobody is told of it any more."""
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A mail as it goes to the submission host."""
+
+    mail_from: str
+    rcpt_to: str
+    raw: bytes
+
+
+class Dispatch:
+    """See the module. Holds the small fields' opener, and no way to content."""
+
+    def __init__(
+        self,
+        db: Database,
+        fields: Fields,
+        letters: Letters,
+        mailer: Mailer,
+        source: Source,
+        *,
+        base_url: str,
+        return_domain: str,
+    ) -> None:
+        self._db, self._fields, self._letters, self._mailer, self._source = db, fields, letters, mailer, source
+        self._base_url, self._domain = base_url, return_domain
+
+    async def send(self, job: outbox.Job, organisation: Organisation) -> Submitted:
+        """Raises NotNeeded, SubmissionFailed, KeysAway."""
+        async with self._db.read() as tx:
+            delivery = await deliveries.one(tx, job.delivery_id)
+        if delivery is None:
+            raise NotFound(f"job {job.id} names no delivery")
+        mail = await self._mail(MailKind(job.kind), job, organisation, delivery)
+        return await self._mailer.submit(mail.mail_from, mail.rcpt_to, mail.raw)
+
+    async def _mail(self, kind: MailKind, job: outbox.Job, organisation: Organisation, delivery: Delivery) -> _Ready:
+        now = self._source.now()
+        if kind in (MailKind.NOTICE, MailKind.REMINDER):
+            if delivery.state not in READABLE or now >= delivery.expires_at:
+                raise NotNeeded
+            payload = NoticePayload.load(await self._payload(job))
+            to = await self._recipient(delivery)
+            told = self._told(organisation, payload.language, to, now, job.id)
+            raw = mail_with_link(self._letters, told, kind.value, payload, delivery.expires_at)
+            return _Ready(f"bounce+{payload.return_token}@{self._domain}", to, raw)
+        if kind is MailKind.CODE:
+            code = CodePayload.load(await self._payload(job))
+            to = await self._recipient(delivery)
+            raw = mail_with_code(self._letters, self._told(organisation, code.language, to, now, job.id), code)
+            return _Ready(organisation.mail_from, to, raw)
+        return await self._to_sender(kind, job, organisation, delivery, now)
+
+    async def _to_sender(
+        self, kind: MailKind, job: outbox.Job, organisation: Organisation, delivery: Delivery, now: datetime
+    ) -> _Ready:
+        async with self._db.read() as tx:
+            message = await messages.one(tx, delivery.message_id)
+        if message is None:
+            raise NotNeeded
+        field = Field(message.epoch_id, message.sender_sealed)
+        sender = (await self._fields.open(message.org_id, message.id, "sender", field)).decode()
+        recipient = await self._recipient(delivery)
+        told = self._told(organisation, organisation.language, sender, now, job.id)
+        letter = letter_to_sender(self._letters, told, kind.value, delivery, recipient)
+        if kind is MailKind.UNDELIVERED:
+            return _Ready("", sender, delivery_report(told, letter, delivery, recipient))
+        return _Ready(organisation.mail_from, sender, told.mail(letter))
+
+    async def _payload(self, job: outbox.Job) -> bytes:
+        if job.epoch_id is None or job.payload_sealed is None:
+            raise NotNeeded
+        return await self._fields.open(job.org_id, job.id, job.kind, Field(job.epoch_id, job.payload_sealed))
+
+    async def _recipient(self, delivery: Delivery) -> str:
+        async with self._db.read() as tx:
+            recipient = await deliveries.recipient_of(tx, delivery.id)
+        if recipient is None:
+            raise NotFound(f"delivery {delivery.id} has no recipient")
+        field = Field(recipient.epoch_id, recipient.address_sealed)
+        return (await self._fields.open(recipient.org_id, recipient.id, "address", field)).decode()
+
+    def _told(self, organisation: Organisation, language: str, to: str, now: datetime, job_id: JobId) -> Told:
+        return Told(organisation, language, to, now, f"<{job_id}@{self._domain}>", self._base_url)
+
+    # -- how it went
+
+    async def sent(self, job: outbox.Job, submitted: Submitted) -> None:
+        facts = await self._facts(job)
+        how = {"host": submitted.host, "tls": submitted.tls, "reply": submitted.reply}
+        kind = MailKind(job.kind)
+        done = {
+            "state": "done",
+            "at": facts["at"],
+            "host": submitted.host,
+            "tls": submitted.tls,
+            "answer": submitted.reply,
+        }
+        if kind in (MailKind.NOTICE, MailKind.REMINDER):
+            async with self._db.write(
+                NoticeSent(**facts, host=host, tls=tls, reply=reply, reminder=kind is MailKind.REMINDER)
+            ) as tx:
+                if await outbox.settle(tx, job, done):
+                    await deliveries.noticed(tx, job.delivery_id)
+        elif kind is MailKind.CODE:
+            async with self._db.write(
+                CodeSent(**facts, host=host, tls=tls, reply=reply, code_id=job.subject_id or "")
+            ) as tx:
+                await outbox.settle(tx, job, done)
+        else:
+            async with self._db.write(SenderTold(**facts, host=host, tls=tls, reply=reply, about=kind.value)) as tx:
+                await outbox.settle(tx, job, done)
+
+    async def failed(self, job: outbox.Job, reason: str) -> None:
+        """The job is given up. Of a notice, the sender is told."""
+        facts = await self._facts(job)
+        kind = MailKind(job.kind)
+        failed = outbox.Settled("failed", facts["at"], answer=reason)
+        reason = reason[:200]
+        if kind in (MailKind.NOTICE, MailKind.REMINDER):
+            async with self._db.write(NoticeFailed(**facts, reason=reason, reminder=kind is MailKind.REMINDER)) as tx:
+                if await outbox.settle(tx, job, failed) and kind is MailKind.NOTICE:
+                    await deliveries.notice_failed(tx, job.delivery_id)
+                    await outbox.enqueue(tx, self._news(job, MailKind.UNDELIVERED))
+        elif kind is MailKind.CODE:
+            async with self._db.write(CodeFailed(**facts, code_id=job.subject_id or "", reason=reason)) as tx:
+                await outbox.settle(tx, job, failed)
+        else:
+            async with self._db.write(SenderNotTold(**facts, about=kind.value, reason=reason)) as tx:
+                await outbox.settle(tx, job, failed)
+
+    async def drop(self, job: outbox.Job) -> None:
+        """Settles a job of which nobody need be told any more."""
+        async with self._db.bookkeeping() as tx:
+            await outbox.settle(tx, job, outbox.Settled("dropped", self._source.now()))
+
+    def _news(self, job: outbox.Job, kind: MailKind) -> outbox.Job:
+        now = self._source.now()
+        return outbox.Job(
+            id=JobId(self._source.new_id()),
+            org_id=job.org_id,
+            kind=kind.value,
+            delivery_id=job.delivery_id,
+            subject_id=None,
+            epoch_id=None,
+            payload_sealed=None,
+            made_at=now,
+            due_at=now,
+            give_up_at=give_up_at(kind, now),
+        )
+
+    async def _facts(self, job: outbox.Job) -> Facts:
+        async with self._db.read() as tx:
+            delivery = await deliveries.one(tx, job.delivery_id)
+        return Facts(
+            at=self._source.now(),
+            who=Who.WORKER,
+            actor="",
+            org_id=job.org_id,
+            message_id=delivery.message_id if delivery else None,
+            delivery_id=job.delivery_id,
+            session=None,
+            origin=None,
+        )

@@ -1,0 +1,103 @@
+"""What a notice says, and never says: no word of the message, not even its subject. Its only links go to the configured portal.
+
+The words stand in templates/mail/; this module gives them their few facts and makes mails of them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from email import policy
+from email.headerregistry import Address as HeaderAddress
+from email.message import EmailMessage
+from email.utils import format_datetime
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from portal.db.deliveries import Delivery
+from portal.db.orgs import Organisation
+from portal.model.notice import CodePayload, NoticePayload
+from portal.model.parties import address
+
+
+class Letter(Protocol):
+    """A mail's words: the subject is one line."""
+
+    @property
+    def subject(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def html(self) -> str: ...
+
+
+class Letters(Protocol):
+    """Renders templates/mail/<name> in a language."""
+
+    def render(self, name: str, lang: str, context: Mapping[str, object]) -> Letter: ...
+
+
+@dataclass(frozen=True)
+class Told:
+    """Who tells whom, when, in which language, and from which portal."""
+
+    organisation: Organisation
+    language: str
+    to: str
+    at: datetime
+    message_id: str
+    base_url: str
+
+    def mail(self, letter: Letter) -> bytes:
+        """A mail of these words, text and HTML (RFC 3834: no automatic answer is wanted)."""
+        mail = self.headed(letter.subject)
+        mail.set_content(letter.text, charset="utf-8")
+        mail.add_alternative(letter.html, subtype="html", charset="utf-8")
+        return mail.as_bytes()
+
+    def headed(self, subject: str) -> EmailMessage:
+        ours, theirs = address(self.organisation.mail_from), self.to.rsplit("@", 1)
+        mail = EmailMessage(policy=policy.SMTP.clone(utf8=not (ours.local + self.to).isascii()))
+        mail["From"] = HeaderAddress(self.organisation.name, ours.local, ours.domain)
+        mail["To"] = HeaderAddress("", theirs[0], theirs[1])
+        mail["Subject"] = subject
+        mail["Date"] = format_datetime(self.at)
+        mail["Message-ID"] = self.message_id
+        mail["Auto-Submitted"] = "auto-generated"
+        mail["X-Auto-Response-Suppress"] = "All"
+        return mail
+
+
+def mail_with_link(letters: Letters, told: Told, name: str, payload: NoticePayload, expires_at: datetime) -> bytes:
+    """A notice or reminder."""
+    context = {
+        "org": told.organisation,
+        "link": f"{told.base_url}/m/{payload.token}",
+        "host": urlsplit(told.base_url).netloc,
+        "reference": payload.reference,
+        "front_url": f"{told.base_url}/",
+        "expires_at": expires_at,
+    }
+    return told.mail(letters.render(name, payload.language, context))
+
+
+def mail_with_code(letters: Letters, told: Told, payload: CodePayload) -> bytes:
+    context = {
+        "org": told.organisation,
+        "code": payload.code,
+        "code_reference": payload.reference,
+        "minutes": 10,
+        "front_url": f"{told.base_url}/",
+    }
+    return told.mail(letters.render("code", payload.language, context))
+
+
+def letter_to_sender(letters: Letters, told: Told, name: str, delivery: Delivery, recipient: str) -> Letter:
+    """News for the sender of a message: which, by number and day, and for whom, partly hidden."""
+    context = {
+        "org": told.organisation,
+        "message_ref": delivery.message_id,
+        "sent_at": delivery.accepted_at,
+        "hidden_recipient": address(recipient).partly_hidden(),
+        "reason": "bounced" if delivery.bounced_at else "not accepted",
+    }
+    return letters.render(name, told.language, context)

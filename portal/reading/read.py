@@ -1,0 +1,256 @@
+"""Opens what a person may read: decided by `may_read`, on record before it is opened.
+
+Foreign and never existed are one and the same from outside.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from portal.clock import Source
+from portal.db import audit, deliveries, messages, replies
+from portal.db.deliveries import Stored
+from portal.db.engine import Database, Stale
+from portal.mime import VERSION, Renderer, Rendition
+from portal.mime.cover import Cover
+from portal.mime.wire import load
+from portal.model.access import Access, Deny, Purpose, Reader, facts, may_read
+from portal.model.errors import AssuranceNeeded, NoLongerReadable, NotFound, StorageAway
+from portal.model.events import InboxListed, ReadDenied, Who
+from portal.model.ids import DeliveryId, ReplyId
+from portal.model.message import READABLE, DeliveryState
+from portal.model.reply import FileLabel, ReplyText
+from portal.sealing import Field, Kind
+from portal.sealing.open import Fields, Opened, Opener, OpenStream
+from portal.sealing.prepare import prepare
+from portal.sealing.seal import Sealer
+
+INBOX_PAGE = 25
+LOOK_AGAIN = timedelta(milliseconds=250)
+"""How often a running download is held against its delivery: a revoke ends it within a second."""
+
+
+@dataclass(frozen=True)
+class SentReply:
+    """A reply in the thread."""
+
+    id: ReplyId
+    at: datetime
+    state: str
+    text: ReplyText
+
+
+@dataclass(frozen=True)
+class View:
+    """A message as it is shown."""
+
+    stored: Stored
+    cover: Cover
+    rendition: Rendition
+    replies: tuple[SentReply, ...]
+    history: tuple[audit.Seen, ...]
+
+
+@dataclass(frozen=True)
+class InboxLine:
+    """A delivery in the inbox; `cover` is None when the message is over or damaged."""
+
+    line: deliveries.Line
+    state: DeliveryState
+    cover: Cover | None
+
+
+@dataclass(frozen=True)
+class Download:
+    """Content on its way out: a name, what it is, its size in bytes, and the pieces."""
+
+    name: str
+    media_type: str
+    size: int
+    pieces: AsyncIterator[bytes]
+
+
+class Reading:
+    """See the module. Holds the Opener: handed to the web role only."""
+
+    def __init__(
+        self, db: Database, opener: Opener, fields: Fields, sealer: Sealer, renderer: Renderer, source: Source
+    ) -> None:
+        self._db, self._opener, self._fields = db, opener, fields
+        self._sealer, self._renderer, self._source = sealer, renderer, source
+
+    async def inbox(self, reader: Reader, before: DeliveryId | None) -> tuple[list[InboxLine], DeliveryId | None]:
+        """A page of the reader's messages, newest first, and the id to go on from."""
+        now = self._source.now()
+        lines = await deliveries.inbox(self._db, reader.org_id, reader.recipient_id, before, INBOX_PAGE + 1)
+        more, lines = len(lines) > INBOX_PAGE, lines[:INBOX_PAGE]
+        decisions = [may_read(reader, line.target, Purpose.SUMMARY, now) for line in lines]
+        allowed = [one for one in decisions if isinstance(one, Access)]
+        event = InboxListed(
+            at=now,
+            who=Who.RECIPIENT,
+            actor=reader.recipient_id,
+            org_id=reader.org_id,
+            session=reader.session,
+            origin=reader.origin,
+            deliveries=tuple(one.target.delivery_id for one in allowed),
+        )
+        opened = iter(await self._opener.listed(allowed, event))
+        shown = []
+        for line, decision in zip(lines, decisions, strict=True):
+            found = next(opened) if isinstance(decision, Access) else None
+            cover = _cover(found, line.heading_sealed) if found and line.heading_sealed else None
+            ended = line.target.state in READABLE and now >= line.target.expires_at
+            shown.append(InboxLine(line, DeliveryState.EXPIRED if ended else line.target.state, cover))
+        return shown, lines[-1].target.delivery_id if more else None
+
+    async def message(self, reader: Reader, delivery_id: DeliveryId, purpose: Purpose) -> View:
+        """A message for its page, its framed body, or print. Raises NotFound, NoLongerReadable, AssuranceNeeded."""
+        sent = await replies.of_delivery(self._db, delivery_id) if purpose is Purpose.SUMMARY else []
+        access, stored, (opened, thread) = await self._open(
+            reader, delivery_id, purpose, thread=[one.id for one in sent]
+        )
+        cover = _cover(opened, stored.heading_sealed)
+        rendition = await self._rendition(opened, stored, access)
+        shown = tuple(_reply(one, reply) for one, reply in zip(thread, sent, strict=True))
+        history = tuple(await audit.seen(self._db, delivery_id, access.at)) if purpose is Purpose.SUMMARY else ()
+        return View(stored, cover, rendition, shown, history)
+
+    async def attachment(self, reader: Reader, delivery_id: DeliveryId, part_id: str) -> Download:
+        """An attachment of the message. Raises NotFound when it has none of that id."""
+        _, looked_up = await self._decided(reader, delivery_id, Purpose.ATTACHMENT, part_id)
+        kept = await messages.part(self._db, looked_up.target.message_id, part_id)
+        if kept is None:
+            raise NotFound("no such attachment")
+        _, stored, (opened, _) = await self._open(reader, delivery_id, Purpose.ATTACHMENT, part_id)
+        rendition = load(opened.read(Kind.RENDITION, stored.rendition_sealed or b""))
+        part = next((one for one in rendition.parts if one.id == part_id), None)
+        if part is None:
+            raise NotFound("no such attachment")
+        stream = await opened.stream(Kind.PART, kept.blob_key, part_id)
+        return Download(part.name, part.media_type, stream.size, self._pieces(stream, delivery_id))
+
+    async def reply_attachment(
+        self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, file_id: str
+    ) -> Download:
+        """An attachment of a reply the reader sent."""
+        await self._decided(reader, delivery_id, Purpose.ATTACHMENT, file_id)
+        async with self._db.read() as tx:
+            reply = await replies.one(tx, reply_id)
+            found = [one for one in await replies.files(tx, reply_id) if one.id == file_id]
+        if reply is None or reply.delivery_id != delivery_id or reply.state == "draft" or not found:
+            raise NotFound("no such attachment")
+        label = FileLabel.load(
+            await self._fields.open(reader.org_id, file_id, "label", Field(found[0].epoch_id, found[0].label_sealed))
+        )
+        access, _ = await self._decided(reader, delivery_id, Purpose.ATTACHMENT, file_id)
+        opened = await self._opener.open_file(access, reply_id)
+        stream = await opened.stream(Kind.PART, found[0].blob_key, file_id)
+        return Download(label.name, label.media_type, stream.size, self._pieces(stream, delivery_id))
+
+    async def original(self, reader: Reader, delivery_id: DeliveryId) -> Download:
+        """The message as it was received, byte for byte."""
+        _, stored, (opened, _) = await self._open(reader, delivery_id, Purpose.ORIGINAL)
+        stream = await self._stream_original(opened, stored)
+        return Download("message.eml", "message/rfc822", stream.size, self._pieces(stream, delivery_id))
+
+    async def denied(self, reader: Reader, delivery_id: DeliveryId) -> Stored | None:
+        """What the page of an ended delivery says; None when it is not the reader's."""
+        stored = await deliveries.stored(self._db, delivery_id)
+        hers = stored and (stored.target.org_id, stored.target.recipient_id) == (reader.org_id, reader.recipient_id)
+        return stored if hers else None
+
+    # -- the door
+
+    async def _decided(
+        self, reader: Reader, delivery_id: DeliveryId, purpose: Purpose, part: str
+    ) -> tuple[Access, Stored]:
+        stored = await deliveries.stored(self._db, delivery_id)
+        now = self._source.now()
+        if stored is None:
+            await self._deny(reader, now, "foreign")
+            raise NotFound("no such delivery")
+        decision = may_read(reader, stored.target, purpose, now, part)
+        if isinstance(decision, Access):
+            return decision, stored
+        await self._refuse(reader, stored, decision, now)
+        raise AssertionError("unreachable")
+
+    async def _open(
+        self, reader: Reader, delivery_id: DeliveryId, purpose: Purpose, part: str = "", thread: Sequence[ReplyId] = ()
+    ) -> tuple[Access, Stored, tuple[Opened, list[Opened]]]:
+        for _ in range(2):
+            access, stored = await self._decided(reader, delivery_id, purpose, part)
+            try:
+                return access, stored, await self._opener.open(access, thread)
+            except Stale:  # it ended between the look and the commit: look again, and deny
+                continue
+        raise StorageAway("the delivery keeps changing")
+
+    async def _refuse(self, reader: Reader, stored: Stored, deny: Deny, now: datetime) -> None:
+        if deny.reason == "foreign":
+            await self._deny(reader, now, "foreign")
+            raise NotFound("another's delivery")
+        await self._db.record(ReadDenied(**facts(reader, stored.target, now), reason=deny.reason))
+        if deny.reason == "assurance":
+            raise AssuranceNeeded(f"needs assurance {deny.needed}")
+        raise NoLongerReadable(deny.reason)
+
+    async def _deny(self, reader: Reader, now: datetime, reason: str) -> None:
+        event = ReadDenied(
+            at=now,
+            who=Who.RECIPIENT,
+            actor=reader.recipient_id,
+            org_id=reader.org_id,
+            session=reader.session,
+            origin=reader.origin,
+            reason=reason,
+        )
+        await self._db.record(event)
+
+    # -- content
+
+    async def _rendition(self, opened: Opened, stored: Stored, access: Access) -> Rendition:
+        if stored.rendition_sealed is not None and stored.rendition_version == VERSION:
+            return load(opened.read(Kind.RENDITION, stored.rendition_sealed))
+        stream = await self._stream_original(opened, stored)
+        try:
+            container = opened.container(self._sealer)
+            return await prepare(self._db, self._renderer, container, _each(stream), access.at)
+        finally:
+            stream.close()
+
+    async def _stream_original(self, opened: Opened, stored: Stored) -> OpenStream:
+        if stored.blob_key is None:
+            raise NoLongerReadable("disposed")
+        return await opened.stream(Kind.ORIGINAL, stored.blob_key)
+
+    async def _pieces(self, stream: OpenStream, delivery_id: DeliveryId) -> AsyncIterator[bytes]:
+        """The pieces of a download, which ends when its delivery does."""
+        looked = self._source.now()
+        try:
+            for piece in stream:
+                yield piece
+                now = self._source.now()
+                if now - looked >= LOOK_AGAIN:
+                    looked = now
+                    if not await deliveries.still_readable(self._db, delivery_id, now):
+                        raise NoLongerReadable("it ended during the download")
+        finally:
+            stream.close()
+
+
+def _cover(opened: Opened, sealed: bytes | None) -> Cover:
+    if sealed is None:
+        raise NoLongerReadable("disposed")
+    return Cover.load(opened.read(Kind.HEADING, sealed))
+
+
+def _reply(opened: Opened, reply: replies.Reply) -> SentReply:
+    text = ReplyText.load(opened.read(Kind.TEXT, reply.text_sealed or b""))
+    return SentReply(reply.id, reply.submitted_at or reply.begun_at, reply.state, text)
+
+
+async def _each(stream: OpenStream) -> AsyncIterator[bytes]:
+    for piece in stream:
+        yield piece

@@ -1,0 +1,246 @@
+"""A recipient's answer: attachments sealed as they arrive, the text when it is sent, all of it queued for the sender.
+
+The text and each attachment has a DEK of its own, granted to the recipient (a copy stays in the thread) and to the hand-over.
+"""
+
+import hashlib
+import re
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from portal.clock import Source
+from portal.db import deliveries, grants, outbox, replies
+from portal.db.engine import Database
+from portal.db.hot import Statement
+from portal.mime.cover import Cover
+from portal.mime.names import safe_name, sniffed
+from portal.model.access import Access, Purpose, Reader, facts, may_read
+from portal.model.errors import BodyTooLarge, InputRefused, NoLongerReadable, NotFound, TooManyFiles
+from portal.model.events import ReplySubmitted
+from portal.model.ids import BlobKey, DeliveryId, JobId, ReplyId
+from portal.model.mails import MailKind, give_up_at
+from portal.model.reply import FileLabel, ReplyText, reply_subject
+from portal.sealing import Field, Grant, GrantFor, Kind
+from portal.sealing.open import Fields, Opener
+from portal.sealing.seal import Container, Sealer
+
+MAX_TEXT = 100_000
+"""Signs in a reply's text."""
+_SNIFFED_BYTES = 8192
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+@dataclass(frozen=True)
+class ReplyLimits:
+    """Said before an upload, and enforced while it streams."""
+
+    max_bytes: int
+    max_files: int
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What was sent."""
+
+    reply_id: ReplyId
+    text: ReplyText
+
+
+class Compose:
+    """See the module. `wake` tells the worker of this process that a reply is queued."""
+
+    def __init__(
+        self,
+        db: Database,
+        opener: Opener,
+        fields: Fields,
+        sealer: Sealer,
+        limits: ReplyLimits,
+        wake: Callable[[], None],
+    ) -> None:
+        self.limits = limits
+        self._db, self._opener, self._fields, self._sealer = db, opener, fields, sealer
+        self._source: Source = sealer.source
+        self._wake = wake
+
+    async def answered(self, reader: Reader, delivery_id: DeliveryId) -> Cover:
+        """The heading of the message to be answered, for the page; that is a view, and on record.
+
+        Raises NotFound, NoLongerReadable (also when it may not be answered).
+        """
+        access, stored = await self._allowed(reader, delivery_id)
+        opened, _ = await self._opener.open(access)
+        if stored.heading_sealed is None:
+            raise NoLongerReadable("disposed")
+        return Cover.load(opened.read(Kind.HEADING, stored.heading_sealed))
+
+    async def begin(self, reader: Reader, delivery_id: DeliveryId) -> ReplyId:
+        """A new draft."""
+        _, stored = await self._allowed(reader, delivery_id)
+        now = self._source.now()
+        reply_id = ReplyId(self._source.new_id())
+        target = stored.target
+        draft = replies.Reply(reply_id, target.org_id, target.message_id, delivery_id, "draft", None, 0, now)
+        async with self._db.bookkeeping() as tx:
+            await replies.begin(tx, draft)
+        return reply_id
+
+    async def files(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId) -> list[FileLabel]:
+        """What is attached to a draft so far."""
+        await self._draft(reader, delivery_id, reply_id)
+        async with self._db.read() as tx:
+            rows = await replies.files(tx, reply_id)
+        return [await self._label(row) for row in rows]
+
+    async def attach(
+        self,
+        reader: Reader,
+        delivery_id: DeliveryId,
+        reply_id: ReplyId,
+        name: str,
+        declared: str,
+        pieces: AsyncIterator[bytes],
+    ) -> FileLabel:
+        """Seals one attachment as it arrives. Raises BodyTooLarge or TooManyFiles; then nothing of it is kept."""
+        draft = await self._draft(reader, delivery_id, reply_id)
+        async with self._db.read() as tx:
+            have = await replies.files(tx, reply_id)
+        if len(have) >= self.limits.max_files:
+            raise TooManyFiles(f"A reply can carry {self.limits.max_files} files.", "files")
+        room = self.limits.max_bytes - sum(row.size for row in have)
+        file_id = self._source.new_id()
+        container = self._sealer.container(draft.org_id, file_id)
+        stream = await container.stream(Kind.PART, file_id)
+        digest, head = hashlib.sha256(), b""
+        try:
+            async for piece in pieces:
+                if stream.size + len(piece) > room:
+                    raise BodyTooLarge("The files together are too large for one reply.", "files")
+                digest.update(piece)
+                head += piece[: _SNIFFED_BYTES - len(head)]
+                await stream.write(piece)
+            await stream.commit()
+        except BaseException:
+            await stream.abort()
+            raise
+        label = FileLabel(
+            file_id, safe_name(name, str(len(have) + 1), declared), sniffed(head), stream.size, digest.hexdigest()
+        )
+        await self._keep(draft, container, stream.key, label)
+        return label
+
+    async def detach(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, file_id: str) -> None:
+        """Removes an attachment from a draft. Raises NotFound when it has none of that id."""
+        await self._draft(reader, delivery_id, reply_id)
+        async with self._db.read() as tx:
+            row = next((one for one in await replies.files(tx, reply_id) if one.id == file_id), None)
+        if row is None:
+            raise NotFound("no such attachment")
+        async with self._db.bookkeeping() as tx:
+            await replies.remove_file(tx, file_id)
+        await self._sealer.blobs.delete(row.blob_key)
+
+    async def submit(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, text: str) -> Receipt:
+        """Seals the text and queues the reply. Raises InputRefused, NotFound (also when it was sent already), NoLongerReadable."""
+        draft = await self._draft(reader, delivery_id, reply_id)
+        written = text.replace("\r\n", "\n").replace("\r", "\n").strip()
+        async with self._db.read() as tx:
+            labels = [await self._label(row) for row in await replies.files(tx, reply_id)]
+            recipient = await deliveries.recipient_of(tx, delivery_id)
+        assert recipient is not None
+        if not written and not labels:
+            raise InputRefused("Write your reply, or add a file.", "text")
+        if len(written) > MAX_TEXT or _CONTROLS.search(written):
+            raise InputRefused(
+                "The text is too long or has signs that can't be sent. Shorten it, or add it as a file.", "text"
+            )
+        cover = await self.answered(reader, delivery_id)
+        author = await self._fields.open(
+            recipient.org_id, recipient.id, "address", Field(recipient.epoch_id, recipient.address_sealed)
+        )
+        thread = (*cover.references, cover.message_id) if cover.message_id else cover.references
+        subject = reply_subject(cover.heading.subject)
+        reply = ReplyText(cover.sender, author.decode(), subject, cover.message_id, thread, written, tuple(labels))
+        await self._send(reader, draft, reply)
+        self._wake()
+        return Receipt(reply_id, reply)
+
+    # -- below: what the above is made of
+
+    async def _allowed(self, reader: Reader, delivery_id: DeliveryId) -> tuple[Access, deliveries.Stored]:
+        stored = await deliveries.stored(self._db, delivery_id)
+        if stored is None:
+            raise NotFound("no such delivery")
+        decision = may_read(reader, stored.target, Purpose.QUOTE, self._source.now())
+        if not isinstance(decision, Access):
+            raise NotFound("another's delivery") if decision.reason == "foreign" else NoLongerReadable(decision.reason)
+        if not stored.reply_allowed:
+            raise NotFound("this class of message takes no reply")
+        return decision, stored
+
+    async def _draft(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId) -> replies.Reply:
+        await self._allowed(reader, delivery_id)
+        async with self._db.read() as tx:
+            reply = await replies.one(tx, reply_id)
+        if reply is None or reply.delivery_id != delivery_id or reply.state != "draft":
+            raise NotFound("no such draft")
+        return reply
+
+    async def _label(self, row: replies.ReplyFile) -> FileLabel:
+        return FileLabel.load(
+            await self._fields.open(row.org_id, row.id, "label", Field(row.epoch_id, row.label_sealed))
+        )
+
+    async def _grants(self, draft: replies.Reply, container: Container) -> list[Statement]:
+        both = [
+            await container.grant(GrantFor.DELIVERY, draft.delivery_id),
+            await container.grant(GrantFor.HANDOVER, draft.id),
+        ]
+        return [_granted(grant) for grant in both]
+
+    async def _keep(self, draft: replies.Reply, container: Container, key: BlobKey, label: FileLabel) -> None:
+        field = await self._sealer.field(draft.org_id, label.id, "label", label.dump())
+        now = self._source.now()
+        row = replies.ReplyFile(label.id, draft.org_id, draft.id, key, label.size, field.sealed, field.epoch_id, now)
+        allowed = await self._grants(draft, container)
+        async with self._db.bookkeeping() as tx:
+            await replies.add_file(tx, row, allowed)
+
+    async def _send(self, reader: Reader, draft: replies.Reply, reply: ReplyText) -> None:
+        now = self._source.now()
+        container = self._sealer.container(draft.org_id, draft.id)
+        sealed = container.seal(Kind.TEXT, reply.dump())
+        size = len(reply.text.encode()) + sum(one.size for one in reply.files)
+        stored = await deliveries.stored(self._db, draft.delivery_id)
+        assert stored is not None
+        event = ReplySubmitted(
+            **facts(reader, stored.target, now), reply_id=draft.id, attachments=len(reply.files), size=size
+        )
+        allowed = await self._grants(draft, container)
+        async with self._db.write(event) as tx:
+            if not await replies.submit(tx, draft.id, sealed, size, allowed):
+                raise NotFound("the draft was sent already")
+            if not await deliveries.replied(tx, draft.delivery_id):
+                raise NoLongerReadable("it ended while the reply was being written")
+            await outbox.enqueue(tx, self._job(draft))
+
+    def _job(self, draft: replies.Reply) -> outbox.Job:
+        now = self._source.now()
+        return outbox.Job(
+            id=JobId(self._source.new_id()),
+            org_id=draft.org_id,
+            kind=MailKind.REPLY.value,
+            delivery_id=draft.delivery_id,
+            subject_id=draft.id,
+            epoch_id=None,
+            payload_sealed=None,
+            made_at=now,
+            due_at=now,
+            give_up_at=give_up_at(MailKind.REPLY, now),
+        )
+
+
+def _granted(grant: Grant) -> Statement:
+    return grants.add_grant(
+        grant.container_id, grant.reader.value, grant.reader_id, grant.org_id, grant.epoch_id, grant.wrapped
+    )

@@ -1,0 +1,125 @@
+"""Hands a reply to the sender's own mailbox, through the submission host and over TLS, in the thread it belongs to.
+
+Built by the email library, parsed again and checked before it goes: exactly the fields that were meant, each once. The
+Message-ID is made from the reply's id, so that a reply handed over twice (the answer was lost) is known by its reader's mail program.
+"""
+
+from email import message_from_bytes, policy
+from email.headerregistry import Address as HeaderAddress
+from email.message import EmailMessage
+from email.utils import format_datetime
+
+from portal.clock import Source
+from portal.db import outbox, replies
+from portal.db.engine import Database
+from portal.db.orgs import Organisation
+from portal.mail import Mailer, Submitted
+from portal.model.errors import NotFound, SubmissionFailed
+from portal.model.events import Facts, ReplyFailed, ReplyHandedOver, ReplyOpened, Who
+from portal.model.ids import ReplyId
+from portal.model.parties import address
+from portal.model.reply import ReplyText
+from portal.sealing import Kind
+from portal.sealing.open import Opened, Opener
+
+_FIELDS = {
+    "From", "To", "Reply-To", "Subject", "Date", "Message-ID", "In-Reply-To", "References", "Content-Type",
+    "Content-Transfer-Encoding", "MIME-Version",
+}  # fmt: skip
+
+
+class Handover:
+    """See the module. Holds the Opener, for replies only."""
+
+    def __init__(self, db: Database, opener: Opener, mailer: Mailer, source: Source, return_domain: str) -> None:
+        self._db, self._opener, self._mailer = db, opener, mailer
+        self._source, self._domain = source, return_domain
+
+    async def hand_over(self, job: outbox.Job, organisation: Organisation) -> Submitted:
+        """Opens the reply and submits it. Raises SubmissionFailed, NotFound."""
+        reply_id = ReplyId(job.subject_id or "")
+        async with self._db.read() as tx:
+            reply = await replies.one(tx, reply_id)
+            files = await replies.files(tx, reply_id)
+        if reply is None or reply.text_sealed is None:
+            raise NotFound("the reply is gone")
+        event = ReplyOpened(**self._facts(job, reply), reply_id=reply_id)
+        opened = await self._opener.handover(event, [reply_id, *(file.id for file in files)])
+        text = ReplyText.load(opened[0].read(Kind.TEXT, reply.text_sealed))
+        contents = {file.id: await _whole(one, file) for one, file in zip(opened[1:], files, strict=True)}
+        raw = build(text, contents, organisation, f"<{reply_id}@{self._domain}>", format_datetime(self._source.now()))
+        return await self._mailer.submit(organisation.mail_from, text.to, raw)
+
+    async def handed_over(self, job: outbox.Job, submitted: Submitted) -> None:
+        reply = await self._reply(job)
+        host, tls, said = submitted.host, submitted.tls, submitted.reply
+        event = ReplyHandedOver(**self._facts(job, reply), reply_id=reply.id, host=host, tls=tls, reply=said)
+        async with self._db.write(event) as tx:
+            if await outbox.settle(tx, job, outbox.Settled("done", event.at, host, tls, said)):
+                await replies.settle(tx, reply.id, "handed-over")
+
+    async def failed(self, job: outbox.Job, error: Exception) -> None:
+        reply = await self._reply(job)
+        event = ReplyFailed(**self._facts(job, reply), reply_id=reply.id, reason=str(error)[:200])
+        async with self._db.write(event) as tx:
+            if await outbox.settle(tx, job, outbox.Settled("failed", event.at, answer=str(error))):
+                await replies.settle(tx, reply.id, "failed")
+
+    async def _reply(self, job: outbox.Job) -> replies.Reply:
+        async with self._db.read() as tx:
+            reply = await replies.one(tx, ReplyId(job.subject_id or ""))
+        if reply is None:
+            raise NotFound("the reply is gone")
+        return reply
+
+    def _facts(self, job: outbox.Job, reply: replies.Reply) -> Facts:
+        return Facts(
+            at=self._source.now(),
+            who=Who.WORKER,
+            actor="",
+            org_id=job.org_id,
+            message_id=reply.message_id,
+            delivery_id=job.delivery_id,
+            session=None,
+            origin=None,
+        )
+
+
+async def _whole(opened: Opened, file: replies.ReplyFile) -> bytes:
+    stream = await opened.stream(Kind.PART, file.blob_key, file.id)
+    try:
+        return b"".join(stream)
+    finally:
+        stream.close()
+
+
+def build(text: ReplyText, contents: dict[str, bytes], organisation: Organisation, message_id: str, date: str) -> bytes:
+    """The mail as it goes out: from the organisation's address in the recipient's name, answers to the recipient.
+
+    Raises SubmissionFailed (permanent) when what comes out is not what was meant.
+    """
+    ours, author = address(organisation.mail_from), address(text.author)
+    mail = EmailMessage(policy=policy.SMTP.clone(utf8=not (ours.local + author.local + text.to).isascii()))
+    mail["From"] = HeaderAddress(f"{text.author} via {organisation.name}", ours.local, ours.domain)
+    mail["Reply-To"] = HeaderAddress("", author.local, author.domain)
+    mail["To"] = HeaderAddress("", *text.to.rsplit("@", 1))
+    mail["Subject"] = text.subject
+    mail["Date"] = date
+    mail["Message-ID"] = message_id
+    if text.in_reply_to:
+        mail["In-Reply-To"] = text.in_reply_to
+    if text.references:
+        mail["References"] = " ".join(text.references)
+    mail.set_content(text.text + "\n", charset="utf-8")
+    for label in text.files:
+        kind, _, sub = label.media_type.partition("/")
+        mail.add_attachment(contents[label.id], maintype=kind, subtype=sub, filename=label.name)
+    raw = mail.as_bytes()
+    _check(raw)
+    return raw
+
+
+def _check(raw: bytes) -> None:
+    names = message_from_bytes(raw, policy=policy.compat32).keys()
+    if len(names) != len(set(names)) or not set(names) <= _FIELDS:
+        raise SubmissionFailed("the reply came out with fields that were not meant", transient=False)

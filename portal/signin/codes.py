@@ -1,0 +1,147 @@
+"""Emailed codes: 8 digits, 10 minutes, once, for the browser that asked, behind the link that names the delivery.
+
+A try is counted in the transaction that looks the codes up, and before it is compared: 50 at once count as 50. Whoever has
+no door can't use up anybody's tries. What went wrong is on record; the person is told one sentence for all of it.
+"""
+
+import hmac
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from portal.clock import Source
+from portal.db import links, outbox
+from portal.db.engine import Database
+from portal.db.links import Code, Mailed, Named
+from portal.model.codes import CODE_LIFE, TRIES_A_CODE, one_more, wait_to_send, wait_to_try
+from portal.model.errors import CodeRefused, TooManyTries
+from portal.model.events import CodeRequested, Facts, SignInFailed, Who
+from portal.model.ids import CodeId, JobId
+from portal.model.links import code, code_reference, keyed_hash, read_code, token_hash
+from portal.model.mails import MailKind, give_up_at
+from portal.model.notice import CodePayload
+from portal.sealing.seal import Sealer
+from portal.signin.links import Door
+
+METHOD = "emailed-code"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A code that was asked for, as the page shows it. Behind a door that never opens it looks the same."""
+
+    reference: str
+    mail: Mailed | None
+
+
+class Codes:
+    """See the module. `codes_key` hashes codes; it is not in the database."""
+
+    def __init__(self, db: Database, sealer: Sealer, source: Source, *, codes_key: bytes) -> None:
+        self._db, self._sealer, self._source, self._key = db, sealer, source, codes_key
+
+    async def send(self, door: Door, browser: str, origin: str, language: str) -> None:
+        """Makes a code and queues its mail. Raises TooManyTries when enough were sent lately."""
+        if door.named is None:
+            return
+        now, named = self._source.now(), door.named
+        digits, reference = code(self._source.random(16)), code_reference(self._source.random(8))
+        code_id = CodeId(self._source.new_id())
+        made = Code(
+            id=code_id,
+            org_id=named.org_id,
+            delivery_id=named.delivery_id,
+            browser_hash=token_hash(browser),
+            code_hash=self._hash(named, digits),
+            reference=reference,
+            made_at=now,
+            expires_at=now + CODE_LIFE,
+        )
+        job = await self._job(named, code_id, CodePayload(digits, reference, language), now)
+        event = CodeRequested(**_facts(named, origin, now), code_id=code_id)
+        async with self._db.write(event) as tx:
+            await links.tries(
+                tx, named.delivery_id, now
+            )  # held until the commit: two browsers can't both send the last one allowed
+            wait = wait_to_send(await links.made_since(tx, named.delivery_id, now - timedelta(days=1)), now)
+            if wait:
+                raise TooManyTries("enough codes were sent", wait)
+            await links.add_code(tx, made)
+            await outbox.enqueue(tx, job)
+
+    async def sent(self, door: Door, browser: str) -> Asked:
+        """The last code this browser asked for, and how its mail fares."""
+        if door.named is not None:
+            async with self._db.read() as tx:
+                mail = await links.last_code(tx, door.named.delivery_id, token_hash(browser))
+            if mail is not None:
+                return Asked(mail.reference, mail)
+        return Asked(code_reference(keyed_hash(self._key, "no code", door.text)[:8]), None)
+
+    async def wait(self, door: Door) -> timedelta:
+        """How long until another code may be sent."""
+        if door.named is None:
+            return timedelta(0)
+        now = self._source.now()
+        async with self._db.read() as tx:
+            return wait_to_send(await links.made_since(tx, door.named.delivery_id, now - timedelta(days=1)), now)
+
+    async def check(self, door: Door, browser: str, typed: str, origin: str) -> Code:
+        """The code that was typed, which the caller must use up. Raises CodeRefused or TooManyTries."""
+        digits = read_code(typed)
+        if door.named is None or digits is None:
+            keyed_hash(self._key, "nobody", typed)
+            raise CodeRefused("no code, or a door that never opens")
+        now, named = self._source.now(), door.named
+        found: list[Code] = []
+        async with self._db.bookkeeping() as tx:
+            tries = await links.tries(tx, named.delivery_id, now)
+            wait = wait_to_try(tries, now)
+            if wait == timedelta(0):
+                await links.keep_tries(tx, named.delivery_id, one_more(tries, now))
+                found = await links.usable(tx, named.delivery_id, token_hash(browser), now, TRIES_A_CODE)
+                await links.count_try(tx, found)
+        if wait != timedelta(0):
+            await self._failed(named, origin, "throttled")
+            raise TooManyTries("too many codes were tried", wait)
+        wanted = self._hash(named, digits)
+        matching = [one for one in found if hmac.compare_digest(one.code_hash, wanted)]
+        if not matching:
+            await self._failed(named, origin, "wrong" if found else "none open for this browser")
+            raise CodeRefused("no open code of this browser matches")
+        return matching[0]
+
+    async def _failed(self, named: Named, origin: str, reason: str) -> None:
+        event = SignInFailed(**_facts(named, origin, self._source.now()), method=METHOD, reason=reason)
+        await self._db.record(event)
+
+    def _hash(self, named: Named, digits: str) -> bytes:
+        return keyed_hash(self._key, "code", named.delivery_id, digits)
+
+    async def _job(self, named: Named, code_id: CodeId, payload: CodePayload, now: datetime) -> outbox.Job:
+        job_id = JobId(self._source.new_id())
+        field = await self._sealer.field(named.org_id, job_id, MailKind.CODE.value, payload.dump())
+        return outbox.Job(
+            id=job_id,
+            org_id=named.org_id,
+            kind=MailKind.CODE.value,
+            delivery_id=named.delivery_id,
+            subject_id=code_id,
+            epoch_id=field.epoch_id,
+            payload_sealed=field.sealed,
+            made_at=now,
+            due_at=now,
+            give_up_at=give_up_at(MailKind.CODE, now),
+        )
+
+
+def _facts(named: Named, origin: str, at: datetime) -> Facts:
+    return Facts(
+        at=at,
+        who=Who.STRANGER,
+        actor="",
+        org_id=named.org_id,
+        message_id=named.message_id,
+        delivery_id=named.delivery_id,
+        session=None,
+        origin=origin,
+    )

@@ -1,0 +1,98 @@
+"""From a link or a typed reference to a door: it names the delivery and carries no authority.
+
+Following a link changes nothing; mail scanners do it within seconds, with a real browser. A door is a signed, short-lived
+value in the address of the sign-in pages, so that the link itself appears there once. An unknown reference gets a door
+too, which looks the same and never opens.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import timedelta
+
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+
+from portal.clock import Source
+from portal.db import limits, links
+from portal.db.engine import Database
+from portal.db.links import Named
+from portal.model.errors import NotFound, TooManyTries
+from portal.model.events import LinkFollowed, Who
+from portal.model.ids import DeliveryId
+from portal.model.links import keyed_hash, read_reference, token_hash
+
+DOOR_LIFE = timedelta(minutes=60)
+_REFERENCES_PER_HOUR = 30
+"""Typed references from one address: 54 bits stand behind each try."""
+
+
+def serializer(key: bytes, salt: str) -> URLSafeTimedSerializer:
+    """Signed, timed values for one purpose (SHA-256; the library's own default is SHA-1)."""
+    return URLSafeTimedSerializer(
+        key, salt=salt, signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256}
+    )
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where a code can be asked for. `named` is None behind a door that never opens."""
+
+    text: str
+    named: Named | None
+
+
+class Links:
+    """See the module. `references_key` hashes references, `tokens_key` signs doors."""
+
+    def __init__(self, db: Database, source: Source, *, references_key: bytes, tokens_key: bytes) -> None:
+        self._db, self._source = db, source
+        self._key = references_key
+        self._doors = serializer(tokens_key, "door")
+
+    async def follow(self, token: str, origin: str, *, machine: bool) -> Door:
+        """The door behind a link. Raises NotFound when there is none. Puts the fetch on record."""
+        named = await links.by_token(self._db, token_hash(token))
+        if named is None:
+            raise NotFound("no such link")
+        await self._record(named, origin, machine=machine, by_reference=False)
+        return self._door(named)
+
+    async def find(self, typed: str, origin: str) -> Door | None:
+        """The door for a typed reference; None when what was typed is no reference at all. Raises TooManyTries."""
+        hour = timedelta(hours=1)
+        now = self._source.now()
+        count, since = await limits.count(self._db, keyed_hash(self._key, "throttle", "reference", origin), now, hour)
+        if count > _REFERENCES_PER_HOUR:
+            raise TooManyTries("too many references from this address", since + hour - now)
+        reference = read_reference(typed)
+        if reference is None:
+            return None
+        named = await links.by_reference(self._db, keyed_hash(self._key, reference))
+        if named is None:
+            return Door(self._doors.dumps(["", self._source.new_id()]), None)
+        await self._record(named, origin, machine=False, by_reference=True)
+        return self._door(named)
+
+    async def enter(self, text: str) -> Door:
+        """The door written in an address. Raises NotFound when it is forged or too old."""
+        try:
+            delivery_id, _ = self._doors.loads(text, max_age=int(DOOR_LIFE.total_seconds()))
+        except (BadSignature, ValueError, TypeError):
+            raise NotFound("no such door, or it was open too long") from None
+        named = await links.by_delivery(self._db, DeliveryId(delivery_id)) if delivery_id else None
+        return Door(text, named)
+
+    def _door(self, named: Named) -> Door:
+        return Door(self._doors.dumps([named.delivery_id, self._source.new_id()]), named)
+
+    async def _record(self, named: Named, origin: str, *, machine: bool, by_reference: bool) -> None:
+        event = LinkFollowed(
+            at=self._source.now(),
+            who=Who.STRANGER,
+            org_id=named.org_id,
+            message_id=named.message_id,
+            delivery_id=named.delivery_id,
+            origin=origin,
+            machine=machine,
+            by_reference=by_reference,
+        )
+        await self._db.record(event)
