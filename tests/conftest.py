@@ -6,9 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from portal.db.migrate import migrate
 from tests.servers import Postgres, postgres
+
+settings.register_profile("fuzz", max_examples=5000, deadline=None)
+_TESTS = Path(__file__).resolve().parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks each test with its shelf, the folder it lies in: `pytest -m "not browser"`."""
+    for item in items:
+        item.add_marker(item.path.relative_to(_TESTS).parts[0])
 
 
 @pytest.fixture
