@@ -20,19 +20,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if find_spec("hatchling") is None:
         pytest.fail("hatchling is not in this environment: pip install --require-hashes -r build.lock", pytrace=False)
     folder = tmp_path_factory.mktemp("wheel")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-        "-w",
-        folder,
-        _ROOT,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index"]
+    done = subprocess.run([*pip, "-w", str(folder), str(_ROOT)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     [path] = folder.glob("recipient_portal-*.whl")
     return path
