@@ -44,6 +44,10 @@ class Settings(BaseSettings):
     """`host:port` for relays, STARTTLS required. Empty: not served."""
     smtps_listen: str = ""
     """`host:port` for relays with TLS from the first byte. Empty: not served."""
+    smtp_connections: int = Field(50, ge=1, le=10_000)
+    """Most connections to the intake at once."""
+    smtp_connections_per_address: int = Field(5, ge=1, le=10_000)
+    """Most of them from one address; a relay that opens more hears 421 and comes again."""
     smtp_hostname: str = ""
     """The name the intake greets with; the host of `base_url` when unset."""
     smtp_certificate: Path | None = None

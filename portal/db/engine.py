@@ -106,8 +106,7 @@ class Database:
     # -- the hot path
 
     async def rows(self, hot: Hot, **values: Any) -> list[tuple[Any, ...]]:
-        sql, names = hot.compiled(self._backend.dialect)
-        return await self._backend.fetch(sql, tuple(values[name] for name in names))
+        return await self._backend.fetch(*hot.compiled(self._backend.dialect, values))
 
     async def row(self, hot: Hot, **values: Any) -> tuple[Any, ...] | None:
         found = await self.rows(hot, **values)
@@ -129,8 +128,7 @@ class Database:
     async def _submit(self, statements: Sequence[Statement]) -> None:
         prepared = []
         for statement in statements:
-            sql, names = statement.hot.compiled(self._backend.dialect)
-            values = tuple(statement.values[name] for name in names)
+            sql, values = statement.hot.compiled(self._backend.dialect, statement.values)
             prepared.append(Prepared(sql, values, statement.hot.returns_rows, statement.must_hit))
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append((prepared, done))

@@ -20,18 +20,21 @@ class Hot:
 
     def __init__(self, build: Callable[[Insert], ClauseElement], *, returns_rows: bool = True) -> None:
         self._build = build
-        self._compiled: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self._compiled: dict[str, tuple[str, tuple[str, ...], Parameters]] = {}
         self.returns_rows = returns_rows
 
-    def compiled(self, dialect: Dialect) -> tuple[str, tuple[str, ...]]:
-        """The SQL in the driver's own placeholders, and the parameters' names in order."""
+    def compiled(self, dialect: Dialect, values: Parameters) -> tuple[str, tuple[Any, ...]]:
+        """The SQL in the driver's own placeholders, and the values in their order. Raises KeyError when one is missing."""
         known = self._compiled.get(dialect.name)
         if known is None:
             insert = sqlite.insert if dialect.name == "sqlite" else postgresql.insert
             compiled = self._build(insert).compile(dialect=dialect)
             names = tuple(getattr(compiled, "positiontup", None) or ())
-            known = self._compiled[dialect.name] = (str(compiled), names)
-        return known
+            constants: Parameters = {name: value for name, value in compiled.params.items() if value is not None}
+            known = (str(compiled), names, constants)
+            self._compiled[dialect.name] = known
+        sql, names, constants = known
+        return sql, tuple([values[name] if name in values else constants[name] for name in names])
 
 
 @dataclass(frozen=True)

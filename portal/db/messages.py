@@ -233,3 +233,9 @@ async def blobs_relied_on(tx: ReadTx, after: BlobKey | None, limit: int) -> list
     if after:
         statement = statement.where(messages.c.blob_key > after)
     return [BlobKey(row.blob_key) for row in await tx.rows(statement)]
+
+
+async def newest(tx: ReadTx) -> datetime | None:
+    """When the last message was accepted."""
+    row = await tx.row(select(messages.c.accepted_at).order_by(messages.c.id.desc()).limit(1))
+    return row[0] if row else None

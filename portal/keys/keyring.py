@@ -102,12 +102,16 @@ class Keyring:
     def current(self, org_id: OrgId) -> KekId:
         return KekId(self._read(self._org(org_id) / "current").decode())
 
+    def check_there(self) -> None:
+        """Raises RefusesToStart when there is no keyring, or not a whole one."""
+        for name in SECRETS:
+            if not (self.folder / "secrets" / f"{name}.key").is_file():
+                raise RefusesToStart(
+                    f"there is no keyring at {self.folder} (secrets/{name}.key is missing); restore it from its backup"
+                )
+
     def check(self, org_id: OrgId, slug: str, kek_ids: set[KekId], *, secret: bool) -> None:
         """Raises RefusesToStart, saying what is missing, unless every KEK that the organisation's rows name is here."""
-        if not (self.folder / "secrets").is_dir():
-            raise RefusesToStart(
-                f"there is no keyring at {self.folder}; restore it from its backup (`portal init` makes a first one)"
-            )
         if not self._org(org_id).is_dir():
             held = len(list((self.folder / "orgs").iterdir()))
             raise RefusesToStart(

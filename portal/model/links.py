@@ -4,10 +4,10 @@ import base64
 import hashlib
 import hmac
 
-_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
-"""31 signs that nobody mistakes for one another: no 0 O, 1 I L."""
+_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
+"""32 signs that are not mistaken for one another: no 0 and O, no 1 and I."""
 TOKEN_BYTES = 32
-REFERENCE_LETTERS = 11
+REFERENCE_LETTERS = 10
 CODE_DIGITS = 8
 
 
@@ -41,7 +41,7 @@ def _letters(random: bytes, count: int) -> str:
 
 
 def reference(random: bytes) -> str:
-    """The reference of a notice, such as `K7QF-3MPD-9TW`: 11 letters, 54 bits, from 16 random bytes."""
+    """The reference of a notice, such as `K7QF-3MPD-9T`: 10 signs, 50 bits, from 16 random bytes."""
     letters = _letters(random, REFERENCE_LETTERS)
     return f"{letters[:4]}-{letters[4:8]}-{letters[8:]}"
 

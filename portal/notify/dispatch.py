@@ -117,25 +117,17 @@ class Dispatch:
 
     async def sent(self, job: outbox.Job, submitted: Submitted) -> None:
         facts = await self._facts(job)
-        how = {"host": submitted.host, "tls": submitted.tls, "reply": submitted.reply}
+        host, tls, reply = submitted.host, submitted.tls, submitted.reply
         kind = MailKind(job.kind)
-        done = {
-            "state": "done",
-            "at": facts["at"],
-            "host": submitted.host,
-            "tls": submitted.tls,
-            "answer": submitted.reply,
-        }
+        done = outbox.Settled("done", facts["at"], host, tls, reply)
         if kind in (MailKind.NOTICE, MailKind.REMINDER):
-            async with self._db.write(
-                NoticeSent(**facts, host=host, tls=tls, reply=reply, reminder=kind is MailKind.REMINDER)
-            ) as tx:
+            notice = NoticeSent(**facts, host=host, tls=tls, reply=reply, reminder=kind is MailKind.REMINDER)
+            async with self._db.write(notice) as tx:
                 if await outbox.settle(tx, job, done):
                     await deliveries.noticed(tx, job.delivery_id)
         elif kind is MailKind.CODE:
-            async with self._db.write(
-                CodeSent(**facts, host=host, tls=tls, reply=reply, code_id=job.subject_id or "")
-            ) as tx:
+            sent = CodeSent(**facts, host=host, tls=tls, reply=reply, code_id=job.subject_id or "")
+            async with self._db.write(sent) as tx:
                 await outbox.settle(tx, job, done)
         else:
             async with self._db.write(SenderTold(**facts, host=host, tls=tls, reply=reply, about=kind.value)) as tx:

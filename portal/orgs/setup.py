@@ -4,6 +4,7 @@ import hashlib
 import re
 import secrets
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from portal.clock import Source
@@ -13,6 +14,7 @@ from portal.db.orgs import Organisation, RelayRow
 from portal.model.errors import InputRefused
 from portal.model.events import (
     DomainAdded,
+    KekRotated,
     OrganisationAdded,
     OrganisationChanged,
     PolicySet,
@@ -38,7 +40,7 @@ class Credential:
 
 
 class Setup:
-    """See the module. `actor` is the operator's name, for the record; `make_keys` makes an organisation's first KEK."""
+    """See the module. `actor` is the operator's name, for the record."""
 
     def __init__(self, db: Database, source: Source, actor: str) -> None:
         self._db, self._source, self._actor = db, source, actor
@@ -51,14 +53,18 @@ class Setup:
             raise InputRefused(f"There is no organisation {slug}; `portal org list` names them.")
         return found
 
+    async def rotate(self, org: Organisation, make_key: Callable[[OrgId], KekId]) -> KekId:
+        """Turns new epochs to a new KEK."""
+        new = make_key(org.id)
+        event = KekRotated(
+            at=self._source.now(), who=Who.OPERATOR, actor=self._actor, org_id=org.id, old=org.kek_id, new=new
+        )
+        async with self._db.write(event) as tx:
+            await orgs.turn_to_kek(tx, org.id, new)
+        return new
+
     async def add(self, organisation: Organisation) -> None:
         """Adds an organisation with the default policy. Raises InputRefused."""
-        if not _SLUG.match(organisation.slug):
-            raise InputRefused("A short name has lower-case letters, digits and dashes, and starts with a letter.")
-        try:
-            address(organisation.mail_from)
-        except ValueError:
-            raise InputRefused(f"{organisation.mail_from} is not a mail address.") from None
         now = self._source.now()
         event = OrganisationAdded(
             at=now,
@@ -77,6 +83,8 @@ class Setup:
 
     async def present(self, org: Organisation, values: dict[str, str]) -> None:
         """Changes how an organisation presents itself: name, address, phone, language, mail_from."""
+        if "mail_from" in values:
+            check_mail_from(values["mail_from"])
         changed = tuple(sorted(values))
         event = OrganisationChanged(
             at=self._source.now(), who=Who.OPERATOR, actor=self._actor, org_id=org.id, changed=changed
@@ -158,6 +166,23 @@ class Setup:
         async with self._db.write(event) as changed:
             await orgs.set_policy(changed, policy)
         return policy
+
+
+async def check_new(db: Database, slug: str, mail_from: str) -> None:
+    """Raises InputRefused for what `add` would refuse; asked before keys are made."""
+    if not _SLUG.match(slug):
+        raise InputRefused("A short name has lower-case letters, digits and dashes, and starts with a letter.")
+    check_mail_from(mail_from)
+    async with db.read() as tx:
+        if await orgs.by_slug(tx, slug):
+            raise InputRefused(f"There is an organisation {slug} already.")
+
+
+def check_mail_from(mail_from: str) -> None:
+    try:
+        address(mail_from)
+    except ValueError:
+        raise InputRefused(f"{mail_from} is not a mail address.") from None
 
 
 def new_organisation(

@@ -74,20 +74,9 @@ class Compose:
             raise NoLongerReadable("disposed")
         return Cover.load(opened.read(Kind.HEADING, stored.heading_sealed))
 
-    async def begin(self, reader: Reader, delivery_id: DeliveryId) -> ReplyId:
-        """A new draft."""
-        _, stored = await self._allowed(reader, delivery_id)
-        now = self._source.now()
-        reply_id = ReplyId(self._source.new_id())
-        target = stored.target
-        draft = replies.Reply(reply_id, target.org_id, target.message_id, delivery_id, "draft", None, 0, now)
-        async with self._db.bookkeeping() as tx:
-            await replies.begin(tx, draft)
-        return reply_id
-
     async def files(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId) -> list[FileLabel]:
-        """What is attached to a draft so far."""
-        await self._draft(reader, delivery_id, reply_id)
+        """What is attached to a draft so far; nothing for one that was never begun."""
+        await self._draft(reader, delivery_id, reply_id, new=True)
         async with self._db.read() as tx:
             rows = await replies.files(tx, reply_id)
         return [await self._label(row) for row in rows]
@@ -101,8 +90,11 @@ class Compose:
         declared: str,
         pieces: AsyncIterator[bytes],
     ) -> FileLabel:
-        """Seals one attachment as it arrives. Raises BodyTooLarge or TooManyFiles; then nothing of it is kept."""
-        draft = await self._draft(reader, delivery_id, reply_id)
+        """Seals one attachment as it arrives. Raises BodyTooLarge or TooManyFiles; then nothing of it is kept.
+
+        The first thing sent to a draft begins it: its id was made with the page.
+        """
+        draft = await self._draft(reader, delivery_id, reply_id, new=True)
         async with self._db.read() as tx:
             have = await replies.files(tx, reply_id)
         if len(have) >= self.limits.max_files:
@@ -142,7 +134,7 @@ class Compose:
 
     async def submit(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, text: str) -> Receipt:
         """Seals the text and queues the reply. Raises InputRefused, NotFound (also when it was sent already), NoLongerReadable."""
-        draft = await self._draft(reader, delivery_id, reply_id)
+        draft = await self._draft(reader, delivery_id, reply_id, new=True)
         written = text.replace("\r\n", "\n").replace("\r", "\n").strip()
         async with self._db.read() as tx:
             labels = [await self._label(row) for row in await replies.files(tx, reply_id)]
@@ -178,10 +170,20 @@ class Compose:
             raise NotFound("this class of message takes no reply")
         return decision, stored
 
-    async def _draft(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId) -> replies.Reply:
-        await self._allowed(reader, delivery_id)
+    async def _draft(
+        self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, *, new: bool = False
+    ) -> replies.Reply:
+        """A draft of this delivery; with `new`, begun when it is not there. Raises NotFound, also when it was sent already."""
+        _, stored = await self._allowed(reader, delivery_id)
         async with self._db.read() as tx:
             reply = await replies.one(tx, reply_id)
+        if reply is None and new:
+            target = stored.target
+            reply = replies.Reply(
+                reply_id, target.org_id, target.message_id, delivery_id, "draft", None, 0, self._source.now()
+            )
+            async with self._db.bookkeeping() as changed:
+                await replies.begin(changed, reply)
         if reply is None or reply.delivery_id != delivery_id or reply.state != "draft":
             raise NotFound("no such draft")
         return reply

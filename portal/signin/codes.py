@@ -5,20 +5,23 @@ no door can't use up anybody's tries. What went wrong is on record; the person i
 """
 
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from portal.clock import Source
-from portal.db import links, outbox
+from portal.db import limits, links, outbox
 from portal.db.engine import Database
 from portal.db.links import Code, Mailed, Named
-from portal.model.codes import CODE_LIFE, TRIES_A_CODE, one_more, wait_to_send, wait_to_try
+from portal.model.codes import CODE_LIFE, TRIES_A_CODE, TRIES_AN_HOUR, one_more, wait_to_send, wait_to_try
 from portal.model.errors import CodeRefused, TooManyTries
 from portal.model.events import CodeRequested, Facts, SignInFailed, Who
 from portal.model.ids import CodeId, JobId
 from portal.model.links import code, code_reference, keyed_hash, read_code, token_hash
 from portal.model.mails import MailKind, give_up_at
 from portal.model.notice import CodePayload
+from portal.sealing import Field
+from portal.sealing.open import Fields
 from portal.sealing.seal import Sealer
 from portal.signin.links import Door
 
@@ -34,16 +37,27 @@ class Asked:
 
 
 class Codes:
-    """See the module. `codes_key` hashes codes; it is not in the database."""
+    """See the module. `codes_key` hashes codes and is not in the database; `wake` tells the worker of this process."""
 
-    def __init__(self, db: Database, sealer: Sealer, source: Source, *, codes_key: bytes) -> None:
-        self._db, self._sealer, self._source, self._key = db, sealer, source, codes_key
+    def __init__(
+        self,
+        db: Database,
+        sealer: Sealer,
+        fields: Fields,
+        source: Source,
+        wake: Callable[[], None],
+        *,
+        codes_key: bytes,
+    ) -> None:
+        self._db, self._sealer, self._fields = db, sealer, fields
+        self._source, self._wake, self._key = source, wake, codes_key
 
     async def send(self, door: Door, browser: str, origin: str, language: str) -> None:
         """Makes a code and queues its mail. Raises TooManyTries when enough were sent lately."""
-        if door.named is None:
-            return
         now, named = self._source.now(), door.named
+        if named is None:
+            await self._nobody(door, origin, "send", most=3, window=timedelta(minutes=15))
+            return
         digits, reference = code(self._source.random(16)), code_reference(self._source.random(8))
         code_id = CodeId(self._source.new_id())
         made = Code(
@@ -67,6 +81,12 @@ class Codes:
                 raise TooManyTries("enough codes were sent", wait)
             await links.add_code(tx, made)
             await outbox.enqueue(tx, job)
+        self._wake()
+
+    async def address(self, named: Named) -> str:
+        """Where codes of this delivery go; shown partly hidden only."""
+        field = Field(named.epoch_id, named.address_sealed)
+        return (await self._fields.open(named.org_id, named.recipient_id, "address", field)).decode()
 
     async def sent(self, door: Door, browser: str) -> Asked:
         """The last code this browser asked for, and how its mail fares."""
@@ -88,10 +108,12 @@ class Codes:
     async def check(self, door: Door, browser: str, typed: str, origin: str) -> Code:
         """The code that was typed, which the caller must use up. Raises CodeRefused or TooManyTries."""
         digits = read_code(typed)
-        if door.named is None or digits is None:
-            keyed_hash(self._key, "nobody", typed)
-            raise CodeRefused("no code, or a door that never opens")
         now, named = self._source.now(), door.named
+        if named is None:
+            await self._nobody(door, origin, "try", most=TRIES_AN_HOUR, window=timedelta(hours=1))
+            raise CodeRefused("a door that never opens")
+        if digits is None:
+            raise CodeRefused("not 8 digits")
         found: list[Code] = []
         async with self._db.bookkeeping() as tx:
             tries = await links.tries(tx, named.delivery_id, now)
@@ -109,6 +131,16 @@ class Codes:
             await self._failed(named, origin, "wrong" if found else "none open for this browser")
             raise CodeRefused("no open code of this browser matches")
         return matching[0]
+
+    async def _nobody(self, door: Door, origin: str, act: str, *, most: int, window: timedelta) -> None:
+        """Does about as much for a door that never opens, and closes it after as many tries. Raises TooManyTries."""
+        now = self._source.now()
+        count, since = await limits.count(self._db, keyed_hash(self._key, "nobody", act, door.key), now, window)
+        event = SignInFailed(at=now, who=Who.STRANGER, origin=origin, method=METHOD, reason="nobody")
+        async with self._db.write(event):
+            pass
+        if count > most:
+            raise TooManyTries("too many on a door that never opens", since + window - now)
 
     async def _failed(self, named: Named, origin: str, reason: str) -> None:
         event = SignInFailed(**_facts(named, origin, self._source.now()), method=METHOD, reason=reason)

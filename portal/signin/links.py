@@ -16,13 +16,13 @@ from portal.db import limits, links
 from portal.db.engine import Database
 from portal.db.links import Named
 from portal.model.errors import NotFound, TooManyTries
-from portal.model.events import LinkFollowed, Who
+from portal.model.events import LinkFollowed, SignInFailed, Who
 from portal.model.ids import DeliveryId
 from portal.model.links import keyed_hash, read_reference, token_hash
 
 DOOR_LIFE = timedelta(minutes=60)
 _REFERENCES_PER_HOUR = 30
-"""Typed references from one address: 54 bits stand behind each try."""
+"""Typed references from one address: 50 bits stand behind each try."""
 
 
 def serializer(key: bytes, salt: str) -> URLSafeTimedSerializer:
@@ -34,10 +34,16 @@ def serializer(key: bytes, salt: str) -> URLSafeTimedSerializer:
 
 @dataclass(frozen=True)
 class Door:
-    """Where a code can be asked for. `named` is None behind a door that never opens."""
+    """Where a code can be asked for. `named` is None behind a door that never opens.
+
+    Behind a typed reference nothing is told of the delivery before the code: known and unknown look alike. `key` counts
+    tries on a door that never opens as those on a real one are counted.
+    """
 
     text: str
     named: Named | None
+    by_reference: bool
+    key: str
 
 
 class Links:
@@ -66,23 +72,27 @@ class Links:
         reference = read_reference(typed)
         if reference is None:
             return None
-        named = await links.by_reference(self._db, keyed_hash(self._key, reference))
+        hashed = keyed_hash(self._key, reference)
+        named = await links.by_reference(self._db, hashed)
         if named is None:
-            return Door(self._doors.dumps(["", self._source.new_id()]), None)
-        await self._record(named, origin, machine=False, by_reference=True)
-        return self._door(named)
+            event = SignInFailed(at=now, who=Who.STRANGER, origin=origin, method="reference", reason="unknown")
+            await self._db.record(event)
+        else:
+            await self._record(named, origin, machine=False, by_reference=True)
+        return self._door(named, hashed.hex()[:32])
 
     async def enter(self, text: str) -> Door:
         """The door written in an address. Raises NotFound when it is forged or too old."""
         try:
-            delivery_id, _ = self._doors.loads(text, max_age=int(DOOR_LIFE.total_seconds()))
+            delivery_id, key = self._doors.loads(text, max_age=int(DOOR_LIFE.total_seconds()))
         except (BadSignature, ValueError, TypeError):
             raise NotFound("no such door, or it was open too long") from None
         named = await links.by_delivery(self._db, DeliveryId(delivery_id)) if delivery_id else None
-        return Door(text, named)
+        return Door(text, named, bool(key), key)
 
-    def _door(self, named: Named) -> Door:
-        return Door(self._doors.dumps([named.delivery_id, self._source.new_id()]), named)
+    def _door(self, named: Named | None, key: str = "") -> Door:
+        delivery_id = named.delivery_id if named else ""
+        return Door(self._doors.dumps([delivery_id, key]), named, bool(key), key)
 
     async def _record(self, named: Named, origin: str, *, machine: bool, by_reference: bool) -> None:
         event = LinkFollowed(

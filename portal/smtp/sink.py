@@ -38,8 +38,9 @@ class Caught:
 class Sink:
     """The mailbox. With `refuse_with` (such as "451 4.7.1 later") each RCPT, or each message's end, is so answered."""
 
-    def __init__(self, login: tuple[str, str] | None, keep: int) -> None:
+    def __init__(self, login: tuple[str, str] | None, keep: int, taken: Callable[[Caught], None] | None) -> None:
         self.login = login
+        self._taken = taken
         self.refuse_with: str | None = None
         self.refuse_at: Literal["RCPT", "DATA"] = "RCPT"
         self.messages: deque[Caught] = deque(maxlen=keep)
@@ -52,6 +53,8 @@ class Sink:
         return self._listeners.ports["sink"]
 
     async def take(self, message: Caught) -> None:
+        if self._taken is not None:
+            self._taken(message)
         async with self._arrived:
             self.messages.append(message)
             self._arrived.notify_all()
@@ -78,12 +81,14 @@ async def open_sink(
     login: tuple[str, str] | None = None,
     hostname: str = "mail.patients.example",
     keep: int = 200,
+    taken: Callable[[Caught], None] | None = None,
 ) -> Sink:
     """A sink that listens. With `tls`, STARTTLS is offered and required; with `login`, so is AUTH by that name and password.
 
+    `taken` is called with each message before its sender hears 250.
     Without `tls` it is a host that speaks in the clear only. Raises OSError.
     """
-    sink = Sink(login, keep)
+    sink = Sink(login, keep, taken)
     door = Doorway(max_connections=100, max_per_address=100)
     listeners = Listeners(door)
     wiring = Wiring(hostname, door, tls)

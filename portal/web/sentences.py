@@ -11,9 +11,10 @@ REFERENCE_WRONG = mark("We can't find a message with this reference. Check each 
 
 CODE_MISSING = mark("Type the code from the email.")
 CODE_SHAPE = mark("The code has 8 digits. Check it against the email.")
-CODE_WRONG = mark("This is not the code we sent. Check it against the email with the reference %(reference)s.")
-CODE_OVER = mark("This code was used already, or its time is over. Have another code sent.")
-CODE_OTHER_BROWSER = mark("This code was asked for in another browser. Type it there, or have another code sent.")
+CODE_WRONG = mark(
+    "This code does not open the message. Check it against the email with the reference %(reference)s. "
+    "A code works once, for 10 minutes, in the browser that asked for it."
+)
 TOO_MANY_TRIES = mark("There were too many wrong codes. Wait %(minutes)s minutes, then have another code sent.")
 TOO_MANY_CODES = mark("Too many codes were sent. Wait %(minutes)s minutes, then ask again.")
 SIGN_IN_CLOSED = mark(

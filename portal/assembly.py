@@ -1,0 +1,203 @@
+"""Puts the house together: the only place that names concrete backends, and that hands out what each role may hold.
+
+capability          web       intake    worker
+seal                replies   yes       -
+open content        yes       no        replies, to hand them over
+open small fields   yes       no        yes
+submit mail         no        no        yes
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from portal.blobs import BlobStore
+from portal.blobs.files import FileBlobs
+from portal.clock import Source
+from portal.db import grants, orgs
+from portal.db.engine import Database
+from portal.db.migrate import head
+from portal.intake import Intake, Limits
+from portal.intake.accept import House as IntakeHouse
+from portal.intake.door import IntakeDoor
+from portal.intake.preparing import Preparing
+from portal.keys.keyring import Keyring, KeyringUnwrapper, KeyringWrapper
+from portal.lifecycle.ask import Asking
+from portal.lifecycle.dispose import Disposition
+from portal.lifecycle.end import Lifecycle
+from portal.mail.submission import Submission
+from portal.mime import Renderer
+from portal.mime.pool import ProcessRenderer
+from portal.model.errors import PortalError, RefusesToStart
+from portal.notify.dispatch import Dispatch
+from portal.notify.reminders import Reminders
+from portal.reading.read import Reading
+from portal.reply.compose import Compose, ReplyLimits
+from portal.reply.handover import Handover
+from portal.sealing.announce import Announcer
+from portal.sealing.open import EpochKeys, Fields, Opener
+from portal.sealing.seal import Sealer
+from portal.settings import Settings
+from portal.signin.codes import Codes
+from portal.signin.links import Links
+from portal.signin.sessions import Sessions
+from portal.web.csrf import Csrf
+from portal.web.site import Site
+from portal.web.templating import Letters, Pages
+from portal.worker import Worker
+
+
+def blob_store(settings: Settings) -> FileBlobs:
+    parts = urlsplit(settings.blobs_url)
+    if parts.scheme != "file" or parts.netloc:
+        raise RefusesToStart("PORTAL_BLOBS_URL: this version keeps blobs in files: file:///path/blobs")
+    return FileBlobs(Path(parts.path))
+
+
+def keyring(settings: Settings) -> Keyring:
+    parts = urlsplit(settings.keys_url)
+    if parts.scheme != "keyring" or parts.netloc:
+        raise RefusesToStart("PORTAL_KEYS_URL: this version keeps keys in a local keyring: keyring:///path/keys")
+    return Keyring(Path(parts.path))
+
+
+def submission(settings: Settings) -> Submission:
+    return Submission(settings.submission_url, settings.submission_ca, settings.base_host)
+
+
+@dataclass
+class House:
+    """The parts, made once a process. Roles are built from them by the methods below."""
+
+    settings: Settings
+    source: Source
+    db: Database
+    blobs: BlobStore
+    keyring: Keyring
+    sealer: Sealer
+    announcer: Announcer
+    renderer: Renderer
+    wakes: asyncio.Event
+    preparing: Preparing
+
+    def wake(self) -> None:
+        self.wakes.set()
+
+    def epochs(self) -> EpochKeys:
+        """Whoever is handed this can read: called for web and worker only."""
+        return EpochKeys(self.db, KeyringUnwrapper(self.keyring), self.source, self.settings.epoch_cache)
+
+    def intake(self) -> Intake:
+        """Holds nothing that reads."""
+        house = IntakeHouse(self.db, self.sealer, self.announcer, self.preparing, self.wake)
+        settings = self.settings
+        return IntakeDoor(
+            self.db,
+            house,
+            self.source,
+            Limits(settings.max_message_bytes, settings.max_recipients),
+            credentials_key=self.keyring.secret("credentials"),
+            return_domain=settings.return_domain,
+        )
+
+    def site(self) -> Site:
+        db, source, settings = self.db, self.source, self.settings
+        epochs = self.epochs()
+        opener, fields = Opener(db, self.blobs, epochs, source), Fields(epochs)
+        tokens_key = self.keyring.secret("tokens")
+        limits = ReplyLimits(settings.max_reply_bytes, settings.max_reply_files)
+        return Site(
+            pages=Pages(settings.base_url, source.now),
+            links=Links(db, source, references_key=self.keyring.secret("references"), tokens_key=tokens_key),
+            codes=Codes(db, self.sealer, fields, source, self.wake, codes_key=self.keyring.secret("codes")),
+            sessions=Sessions(db, source),
+            reading=Reading(db, opener, fields, self.sealer, self.renderer, source),
+            compose=Compose(db, opener, fields, self.sealer, limits, self.wake),
+            asking=Asking(db, source, self.wake),
+            csrf=Csrf(tokens_key, settings.base_url),
+            source=source,
+        )
+
+    def worker(self) -> Worker:
+        db, source, settings = self.db, self.source, self.settings
+        epochs, mailer = self.epochs(), submission(settings)
+        opener = Opener(db, self.blobs, epochs, source)
+        return Worker(
+            db,
+            Dispatch(
+                db,
+                Fields(epochs),
+                Letters(),
+                mailer,
+                source,
+                base_url=settings.base_url,
+                return_domain=settings.return_domain,
+            ),
+            Handover(db, opener, mailer, source, settings.return_domain),
+            Reminders(db, self.announcer, source),
+            Lifecycle(db, source),
+            self.disposition(),
+            source,
+            self.wakes,
+        )
+
+    def disposition(self) -> Disposition:
+        return Disposition(self.db, self.blobs, self.source)
+
+    async def check_keys(self, *, secret: bool) -> None:
+        """Raises RefusesToStart unless the keyring holds what the rows of every organisation need."""
+        async with self.db.read() as tx:
+            for organisation in await orgs.every(tx):
+                needed = {organisation.kek_id} | (await grants.kek_ids(tx, organisation.id) if secret else set())
+                self.keyring.check(organisation.id, organisation.slug, needed, secret=secret)
+
+    async def not_ready(self) -> list[str]:
+        """What keeps the house from working, a line each."""
+        found = []
+        for name, check in (("database", self._database), ("blobs", self.blobs.check)):
+            try:
+                async with asyncio.timeout(5):
+                    await check()
+            except (PortalError, TimeoutError) as error:
+                found.append(f"{name}: {type(error).__name__}")
+        return found
+
+    async def _database(self) -> None:
+        async with self.db.read() as tx:
+            await orgs.every(tx)
+
+
+@asynccontextmanager
+async def open_house(settings: Settings, source: Source | None = None, *, secret: bool = True) -> AsyncIterator[House]:
+    """The house on these settings, closed in order afterwards.
+
+    Raises RefusesToStart when the database is missing, at another revision than this program, or names keys that the
+    keyring lacks; nothing is made to make up for it. With `secret` False the keyring need hold public keys only (intake).
+    """
+    source = source or Source()
+    async with AsyncExitStack() as stack:
+        db = Database(settings.database_url, source)
+        stack.push_async_callback(db.close)
+        await _check_revision(db)
+        ring, blobs = keyring(settings), blob_store(settings)
+        sealer = Sealer(db, blobs, KeyringWrapper(ring), ring.index_key, source)
+        renderer = ProcessRenderer(size=settings.renderers)
+        stack.push_async_callback(renderer.close)
+        preparing = Preparing(db, renderer, source)
+        stack.push_async_callback(preparing.drain, float(settings.drain_seconds))
+        ring.check_there()
+        announcer = Announcer(sealer, ring.secret("references"))
+        house = House(settings, source, db, blobs, ring, sealer, announcer, renderer, asyncio.Event(), preparing)
+        await house.check_keys(secret=secret)
+        yield house
+
+
+async def _check_revision(db: Database) -> None:
+    at, wanted = await db.revision(), head()
+    if at is None:
+        raise RefusesToStart("the database has no tables yet; run `portal migrate` (or `portal init` for a new portal)")
+    if at != wanted:
+        raise RefusesToStart(f"the database is at revision {at}, this program at {wanted}; run `portal migrate`")

@@ -1,0 +1,118 @@
+"""The recipient site: its routes in one list, its middleware in another, and what happens when a route fails."""
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from portal import paths
+from portal.model.errors import NotFound, PortalError
+from portal.web import recipient, replies, signin
+from portal.web.errors import error_page, status_of
+from portal.web.headers import SecurityHeaders
+from portal.web.site import Site, Visit
+
+Handler = Callable[[Visit], Awaitable[Response]]
+Ready = Callable[[], Awaitable[list[str]]]
+"""What is not ready, in a word each; nothing when all is."""
+
+_ROUTES: list[tuple[str, str, Handler]] = [
+    ("GET", "/", signin.front),
+    ("POST", "/", signin.find),
+    ("GET", "/m/{token}", signin.follow),
+    ("GET", "/sign-in/{door}", signin.ask_code),
+    ("POST", "/sign-in/{door}", signin.enter_code),
+    ("POST", "/sign-in/{door}/send", signin.send),
+    ("GET", "/sign-in/{door}/help", signin.code_help),
+    ("POST", "/sign-out", signin.sign_out),
+    ("GET", "/help", signin.help_page),
+    ("GET", "/inbox", recipient.inbox),
+    ("GET", "/messages/{delivery}", recipient.message),
+    ("GET", "/messages/{delivery}/body", recipient.body),
+    ("GET", "/messages/{delivery}/print", recipient.printed),
+    ("GET", "/messages/{delivery}/original.eml", recipient.original),
+    ("GET", "/messages/{delivery}/parts/{part}", recipient.attachment),
+    ("POST", "/messages/{delivery}/ask", recipient.ask),
+    ("GET", "/messages/{delivery}/reply", replies.write),
+    ("POST", "/messages/{delivery}/reply", replies.submit),
+    ("PUT", "/messages/{delivery}/reply/{reply}/files", replies.upload),
+    ("DELETE", "/messages/{delivery}/reply/{reply}/files/{file}", replies.remove),
+    ("POST", "/messages/{delivery}/reply/{reply}/files/{file}", replies.remove_by_form),
+    ("GET", "/messages/{delivery}/replies/{reply}", replies.receipt),
+    ("GET", "/messages/{delivery}/replies/{reply}/files/{file}", recipient.reply_file),
+]
+
+
+def build(site: Site, ready: Ready) -> Starlette:
+    """The application. `ready` answers /readyz."""
+
+    async def readyz(request: Request) -> Response:
+        wrong = await ready()
+        return PlainTextResponse("\n".join(wrong) or "ready", 503 if wrong else 200)
+
+    routes = [
+        Route("/healthz", _healthz),
+        Route("/readyz", readyz),
+        Route("/robots.txt", _robots),
+        Mount("/static", _Static(directory=paths.static())),
+        *(Route(path, _endpoint(site, handler), methods=[method]) for method, path, handler in _ROUTES),
+    ]
+
+    async def not_found(request: Request, error: Exception) -> Response:
+        return error_page(Visit(site, request), NotFound("no such page"))
+
+    async def broken(request: Request, error: Exception) -> Response:
+        structlog.get_logger("web").error(
+            "route failed", route=_route(request), error=type(error).__name__, exc_info=error
+        )
+        return error_page(Visit(site, request), error)
+
+    handlers = {404: not_found, 405: not_found, Exception: broken}
+    return Starlette(routes=routes, middleware=[Middleware(SecurityHeaders)], exception_handlers=handlers)
+
+
+def _endpoint(site: Site, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        visit = Visit(site, request)
+        try:
+            site.csrf.check_site(request)
+            return await handler(visit)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except PortalError as error:
+            if status_of(error) >= 500:
+                log = structlog.get_logger("web")
+                log.error("refused", route=_route(request), error=type(error).__name__, said=str(error))
+            return error_page(visit, error)
+
+    return endpoint
+
+
+def _route(request: Request) -> str:
+    """The route's pattern: addresses carry tokens, and are never logged."""
+    route = request.scope.get("route")
+    return str(getattr(route, "path", "?"))
+
+
+async def _healthz(request: Request) -> Response:
+    return PlainTextResponse("alive")
+
+
+async def _robots(request: Request) -> Response:
+    return PlainTextResponse((paths.static() / "robots.txt").read_text(encoding="utf-8"))
+
+
+class _Static(StaticFiles):
+    """Files with a version in their address, which browsers may keep for ever (RFC 8246)."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        if response.status_code == 200 and b"v=" in scope["query_string"]:
+            response.headers["cache-control"] = "public, max-age=31536000, immutable"
+        return response

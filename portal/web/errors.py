@@ -1,0 +1,91 @@
+"""The one map from the portal's errors to HTTP: status, and a page that says what happened and what to do next."""
+
+import math
+from datetime import timedelta
+
+from starlette.responses import Response
+
+from portal.model import errors
+from portal.model.errors import PortalError
+from portal.web import sentences
+from portal.web.site import Visit
+
+STATUS: dict[type[PortalError], int] = {
+    errors.NotFound: 404,
+    errors.SignInNeeded: 401,
+    errors.NoLongerReadable: 410,
+    errors.AssuranceNeeded: 403,
+    errors.ContentDamaged: 500,
+    errors.CodeRefused: 422,
+    errors.TooManyTries: 429,
+    errors.RequestForged: 403,
+    errors.TooManyFiles: 409,
+    errors.BodyTooLarge: 413,
+    errors.InputRefused: 422,
+    errors.StorageFull: 503,
+    errors.StorageAway: 503,
+    errors.KeysAway: 503,
+    errors.PortalError: 500,
+}
+_RETRY_SECONDS = 60
+
+
+def status_of(error: Exception) -> int:
+    """The HTTP status of an error: its own, or that of the nearest class above it."""
+    for kind in type(error).__mro__:
+        if kind in STATUS:
+            return STATUS[kind]
+    return 500
+
+
+def minutes(wait: timedelta | None) -> int:
+    """Whole minutes to wait, at least one."""
+    return max(1, math.ceil((wait or timedelta()).total_seconds() / 60))
+
+
+def error_page(visit: Visit, error: Exception) -> Response:
+    status = status_of(error)
+    if status == 404:
+        return visit.page("not_found", status=404)
+    heading, say, next_href, next_text = _words(error)
+    values: dict[str, object] = {}
+    if isinstance(error, errors.TooManyTries):
+        values["minutes"] = minutes(error.wait)
+        if error.wait is None:
+            say = sentences.SIGN_IN_CLOSED
+            values = {}
+    speak = visit.site.pages.say
+    response = visit.page(
+        "error",
+        status=status,
+        heading=speak(heading, visit.language),
+        say=speak(say, visit.language, **values),
+        next_href=next_href,
+        next_text=speak(next_text, visit.language),
+    )
+    if status == 503:
+        response.headers["retry-after"] = str(_RETRY_SECONDS)
+    elif isinstance(error, errors.TooManyTries) and error.wait is not None:
+        response.headers["retry-after"] = str(math.ceil(error.wait.total_seconds()))
+    return response
+
+
+def _words(error: Exception) -> tuple[str, str, str, str]:
+    """Heading, sentence, and the way on."""
+    match error:
+        case errors.SignInNeeded():
+            return sentences.TIMED_OUT, sentences.TIMED_OUT_SAY, "/", sentences.SIGN_IN_AGAIN
+        case errors.RequestForged():
+            return sentences.FORM_OLD, sentences.FORM_OLD_SAY, "/", sentences.TO_START
+        case errors.AssuranceNeeded():
+            return sentences.NOT_ALLOWED, sentences.NOT_ALLOWED_SAY, "/inbox", sentences.TO_MESSAGES
+        case errors.BodyTooLarge() | errors.TooManyFiles():
+            return sentences.TOO_LARGE, sentences.TOO_LARGE_SAY, "/inbox", sentences.TO_MESSAGES
+        case errors.TooManyTries():
+            return sentences.TOO_OFTEN, sentences.TOO_OFTEN_SAY, "/", sentences.TO_START
+        case errors.InputRefused():
+            return sentences.FORM_OLD, sentences.FORM_OLD_SAY, "/", sentences.TO_START
+        case errors.StorageFull() | errors.StorageAway() | errors.KeysAway():
+            return sentences.AWAY, sentences.AWAY_SAY, "/", sentences.TRY_AGAIN
+        case _:
+            return sentences.BROKEN, sentences.BROKEN_SAY, "/", sentences.TO_START

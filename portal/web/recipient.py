@@ -1,0 +1,268 @@
+"""Routes of a signed-in recipient: the inbox, a message and its parts, and asking again for one that has ended."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from urllib.parse import quote
+
+from markupsafe import Markup
+from starlette.responses import HTMLResponse, Response, StreamingResponse
+
+from portal.db.audit import Seen
+from portal.mime import Part
+from portal.model.access import Purpose
+from portal.model.errors import NoLongerReadable, NotFound
+from portal.model.ids import DeliveryId, ReplyId, is_id
+from portal.model.message import DeliveryState
+from portal.reading.read import Download, InboxLine, SentReply, View
+from portal.web.forms import read_form
+from portal.web.headers import INERT, framed_mail, printed_mail
+from portal.web.languages import direction
+from portal.web.site import Visit
+from portal.web.templating import body_script_hash
+
+_HISTORY = {"AttachmentOpened": "attachment", "OriginalDownloaded": "downloaded", "ReplySubmitted": "replied"}
+
+
+@dataclass(frozen=True)
+class Item:
+    """A line of the inbox, and the head of a message page."""
+
+    id: str
+    href: str
+    subject: str
+    sender: str
+    sent_at: datetime
+    expires_at: datetime
+    state: str
+    unread: bool
+    attachments: int
+
+
+@dataclass(frozen=True)
+class Linked:
+    """An attachment with its address."""
+
+    name: str
+    media_type: str
+    size: int
+    href: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A reply in the thread."""
+
+    at: datetime
+    text: str
+    parts: Sequence[Linked]
+    state: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of "who has seen this"."""
+
+    at: datetime
+    text: str
+    name: str
+
+
+def delivery_id(visit: Visit) -> DeliveryId:
+    """The id in the address. Raises NotFound when it is none."""
+    text = visit.request.path_params["delivery"]
+    if not is_id(text):
+        raise NotFound("not an id")
+    return DeliveryId(text)
+
+
+async def inbox(visit: Visit) -> Response:
+    reader = await visit.reader()
+    before = visit.request.query_params.get("before", "")
+    lines, next_id = await visit.site.reading.inbox(reader, DeliveryId(before) if is_id(before) else None)
+    next_href = f"/inbox?before={next_id}" if next_id else None
+    return visit.page("inbox", items=[_item(one, visit) for one in lines], next_href=next_href)
+
+
+def _item(one: InboxLine, visit: Visit) -> Item:
+    target = one.line.target
+    heading = one.cover.heading if one.cover else None
+    org = visit.organisation()
+    return Item(
+        id=target.delivery_id,
+        href=f"/messages/{target.delivery_id}",
+        subject=(heading.subject if heading else "") or "…",
+        sender=(heading.sender if heading else "") or (org.name if org else ""),
+        sent_at=one.line.accepted_at,
+        expires_at=target.expires_at,
+        state=one.state.value,
+        unread=one.line.opened_at is None and one.state in (DeliveryState.HELD, DeliveryState.NOTICED),
+        attachments=one.line.attachments or 0,
+    )
+
+
+async def message(visit: Visit) -> Response:
+    reader, wanted = await visit.reader(), delivery_id(visit)
+    try:
+        view = await visit.site.reading.message(reader, wanted, Purpose.SUMMARY)
+    except NoLongerReadable:
+        return await ended(visit)
+    base = f"/messages/{wanted}"
+    return visit.page(
+        "message",
+        item=item_of(view, wanted),
+        heading=view.cover.heading,
+        text=view.rendition.text,
+        body_href=f"{base}/body" if view.rendition.html is not None else None,
+        parts=[_linked(part, base) for part in view.rendition.parts],
+        problems=view.rendition.problems,
+        replies=[answer(one, base) for one in view.replies],
+        reply_href=f"{base}/reply" if view.stored.reply_allowed else None,
+        print_href=f"{base}/print",
+        original_href=f"{base}/original.eml",
+        history=_history(view),
+        expires_at=view.stored.target.expires_at,
+    )
+
+
+def item_of(view: View, wanted: DeliveryId) -> Item:
+    heading, target = view.cover.heading, view.stored.target
+    return Item(
+        id=wanted,
+        href=f"/messages/{wanted}",
+        subject=heading.subject,
+        sender=heading.sender,
+        sent_at=view.stored.accepted_at,
+        expires_at=target.expires_at,
+        state=target.state.value,
+        unread=False,
+        attachments=len(view.rendition.parts),
+    )
+
+
+def _linked(part: Part, base: str) -> Linked:
+    return Linked(part.name, part.media_type, part.size, f"{base}/parts/{part.id}")
+
+
+def answer(reply: SentReply, base: str) -> Answer:
+    parts = [
+        Linked(one.name, one.media_type, one.size, f"{base}/replies/{reply.id}/files/{one.id}", one.sha256)
+        for one in reply.text.files
+    ]
+    return Answer(reply.at, reply.text.text, parts, reply.state)
+
+
+def _history(view: View) -> list[Entry]:
+    """What was done before, one line for what belongs together: a page and its framed body are one look."""
+    names = {part.id: part.name for part in view.rendition.parts}
+    return [
+        Entry(
+            seen.at,
+            _HISTORY.get(seen.kind, "printed" if seen.part == Purpose.PRINT else "opened"),
+            names.get(seen.part, ""),
+        )
+        for seen in view.history
+        if not _is_detail(seen)
+    ]
+
+
+def _is_detail(seen: Seen) -> bool:
+    return seen.kind == "MessageOpened" and seen.part in (Purpose.BODY, Purpose.QUOTE)
+
+
+async def ended(visit: Visit) -> Response:
+    """The page of a delivery that is over: it explains, and offers to ask the sender again."""
+    reader, wanted = await visit.reader(), delivery_id(visit)
+    stored = await visit.site.reading.denied(reader, wanted)
+    if stored is None:
+        raise NotFound("not the reader's")
+    state = stored.target.state
+    reason = state.value if state in (DeliveryState.REVOKED, DeliveryState.DISPOSED) else "expired"
+    ask = reason != "disposed" and stored.asked_at is None
+    href = f"/messages/{wanted}/ask" if ask else None
+    return visit.page("ended", status=410, reason=reason, ask_href=href, asked_at=stored.asked_at, subject="")
+
+
+async def ask(visit: Visit) -> Response:
+    form = await read_form(visit.request)
+    visit.check(form.get("csrf", ""))
+    reader, wanted = await visit.reader(), delivery_id(visit)
+    stored = await visit.site.reading.denied(reader, wanted)
+    if stored is None or stored.target.state is DeliveryState.DISPOSED:
+        raise NotFound("not the reader's, or gone for good")
+    await visit.site.asking.ask(reader, stored)
+    return visit.go(f"/messages/{wanted}")
+
+
+# -- documents of their own: the framed mail, and the one for paper
+
+
+async def body(visit: Visit) -> Response:
+    view = await visit.site.reading.message(await visit.reader(), delivery_id(visit), Purpose.BODY)
+    if view.rendition.html is None:
+        raise NotFound("this message has no HTML")
+    html = Markup(view.rendition.html)  # noqa: S704 - made harmless by portal/mime/clean.py, and behind a CSP of its own
+    context = {"html": html, "subject": view.cover.heading.subject, "script": True}
+    return HTMLResponse(
+        visit.site.pages.render("recipient/body.html", visit.language, context),
+        headers={"content-security-policy": _framed(), "cross-origin-opener-policy": "unsafe-none"},
+    )
+
+
+async def printed(visit: Visit) -> Response:
+    view = await visit.site.reading.message(await visit.reader(), delivery_id(visit), Purpose.PRINT)
+    html = view.rendition.html
+    context = {
+        "dir": direction(visit.language),
+        "heading": view.cover.heading,
+        "html": None if html is None else Markup(html),  # noqa: S704 - as above
+        "text": view.rendition.text,
+        "org": visit.organisation(),
+        "parts": view.rendition.parts,
+        "printed_at": visit.site.source.now(),
+    }
+    page = visit.site.pages.render("recipient/print.html", visit.language, context)
+    return HTMLResponse(page, headers={"content-security-policy": printed_mail()})
+
+
+@lru_cache
+def _framed() -> str:
+    return framed_mail(body_script_hash())
+
+
+# -- downloads
+
+
+async def attachment(visit: Visit) -> Response:
+    reader = await visit.reader()
+    part_id = visit.request.path_params["part"]
+    return _download(await visit.site.reading.attachment(reader, delivery_id(visit), part_id))
+
+
+async def reply_file(visit: Visit) -> Response:
+    reader, params = await visit.reader(), visit.request.path_params
+    reply_id, file_id = params["reply"], params["file"]
+    if not is_id(reply_id) or not is_id(file_id):
+        raise NotFound("not an id")
+    return _download(await visit.site.reading.reply_attachment(reader, delivery_id(visit), ReplyId(reply_id), file_id))
+
+
+async def original(visit: Visit) -> Response:
+    return _download(await visit.site.reading.original(await visit.reader(), delivery_id(visit)))
+
+
+def _download(download: Download) -> Response:
+    headers = {
+        "content-length": str(download.size),
+        "content-disposition": disposition(download.name),
+        "content-security-policy": INERT,
+    }
+    return StreamingResponse(download.pieces, media_type=download.media_type, headers=headers)
+
+
+def disposition(name: str) -> str:
+    """RFC 6266: an ASCII name for old browsers, and the real one (RFC 8187)."""
+    plain = "".join(sign if sign.isascii() and (sign.isalnum() or sign in " ._-()") else "_" for sign in name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

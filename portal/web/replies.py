@@ -1,0 +1,189 @@
+"""Routes of replying: one form that works without JavaScript, and uploads one by one with it."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from portal.mime.cover import Cover
+from portal.model.access import Purpose, Reader
+from portal.model.errors import BodyTooLarge, InputRefused, NoLongerReadable, NotFound, TooManyFiles
+from portal.model.ids import DeliveryId, ReplyId, is_id
+from portal.model.reply import FileLabel
+from portal.web import sentences
+from portal.web.errors import status_of
+from portal.web.forms import Multipart
+from portal.web.recipient import answer, delivery_id, ended
+from portal.web.signin import Wrong
+from portal.web.site import Visit
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A file of the draft, for the page."""
+
+    name: str
+    size: int
+    remove_href: str
+
+
+@dataclass(frozen=True)
+class Head:
+    href: str
+
+
+async def write(visit: Visit) -> Response:
+    """The page to write a reply on. The draft's id is made here and kept only once something is sent to it."""
+    reader, wanted = await visit.reader(), delivery_id(visit)
+    try:
+        cover = await visit.site.compose.answered(reader, wanted)
+    except NoLongerReadable:
+        return await ended(visit)
+    return _page(visit, wanted, ReplyId(visit.site.source.new_id()), cover, [], "", None)
+
+
+async def submit(visit: Visit) -> Response:
+    """The form, with or without files; what went wrong is said beside what was typed, and nothing typed is lost."""
+    reader, wanted = await visit.reader(), delivery_id(visit)
+    form = Multipart(visit.request)
+    failure: Exception | None = None
+    try:
+        await form.read(
+            lambda field, name, declared, pieces: _take(visit, reader, wanted, form, name, declared, pieces)
+        )
+    except InputRefused as error:
+        failure = error
+    draft, text = _draft(form), form.fields.get("text", "")
+    visit.check(form.fields.get("csrf", ""))
+    if failure is None:
+        try:
+            receipt = await visit.site.compose.submit(reader, wanted, draft, text)
+            return visit.go(f"/messages/{wanted}/replies/{receipt.reply_id}")
+        except InputRefused as error:
+            failure = error
+        except NoLongerReadable:
+            return await ended(visit)
+    return await _again(visit, reader, wanted, draft, text, failure)
+
+
+async def _take(
+    visit: Visit,
+    reader: Reader,
+    wanted: DeliveryId,
+    form: Multipart,
+    name: str,
+    declared: str,
+    pieces: AsyncIterator[bytes],
+) -> None:
+    visit.check(form.fields.get("csrf", ""))  # it stands before the files: nothing is taken from another site
+    await visit.site.compose.attach(reader, wanted, _draft(form), name, declared, pieces)
+
+
+async def upload(visit: Visit) -> Response:
+    """One file as a raw body (`PUT ...?name=`); the answer's Location takes it away again."""
+    reader, wanted = await visit.reader(), delivery_id(visit)
+    visit.check(visit.request.headers.get("x-csrf-token", ""))
+    draft = _reply_id(visit.request.path_params["reply"])
+    said = visit.request.headers.get("content-length", "0")
+    if said.isdigit() and int(said) > visit.site.compose.limits.max_bytes:
+        raise BodyTooLarge("The files together are too large for one reply.", "files")
+    declared = visit.request.headers.get("content-type", "application/octet-stream")
+    name = visit.request.query_params.get("name", "")
+    label = await visit.site.compose.attach(reader, wanted, draft, name, declared, visit.request.stream())
+    return visit.settled(Response(status_code=201, headers={"location": _file_href(wanted, draft, label)}))
+
+
+async def remove(visit: Visit) -> Response:
+    """DELETE, from the page's script."""
+    reader, wanted = await visit.reader(), delivery_id(visit)
+    visit.check(visit.request.headers.get("x-csrf-token", ""))
+    draft = _reply_id(visit.request.path_params["reply"])
+    await visit.site.compose.detach(reader, wanted, draft, visit.request.path_params["file"])
+    return visit.settled(Response(status_code=204))
+
+
+async def remove_by_form(visit: Visit) -> Response:
+    """POST of the whole form to a file's address: takes the file away and shows the page again, with what was typed."""
+    reader, wanted = await visit.reader(), delivery_id(visit)
+    form = Multipart(visit.request)
+    await form.read(_pass_over)
+    visit.check(form.fields.get("csrf", ""))
+    draft = _reply_id(visit.request.path_params["reply"])
+    await visit.site.compose.detach(reader, wanted, draft, visit.request.path_params["file"])
+    return await _again(visit, reader, wanted, draft, form.fields.get("text", ""), None)
+
+
+async def receipt(visit: Visit) -> Response:
+    """What was sent, with names, sizes and hashes."""
+    reader, wanted = await visit.reader(), delivery_id(visit)
+    reply_id = _reply_id(visit.request.path_params["reply"])
+    view = await visit.site.reading.message(reader, wanted, Purpose.SUMMARY)
+    sent = next((one for one in view.replies if one.id == reply_id), None)
+    if sent is None:
+        raise NotFound("no such reply")
+    return visit.page("reply_sent", reply=answer(sent, f"/messages/{wanted}"), back_href=f"/messages/{wanted}")
+
+
+async def _again(
+    visit: Visit, reader: Reader, wanted: DeliveryId, draft: ReplyId, text: str, failure: Exception | None
+) -> Response:
+    cover = await visit.site.compose.answered(reader, wanted)
+    files = await visit.site.compose.files(reader, wanted, draft)
+    page = _page(visit, wanted, draft, cover, files, text, _wrong(visit, failure) if failure else None)
+    page.status_code = status_of(failure) if failure else 200
+    return page
+
+
+def _wrong(visit: Visit, failure: Exception) -> Wrong:
+    limits, say = visit.site.compose.limits, visit.site.pages.say
+    match failure:
+        case TooManyFiles():
+            return Wrong("files", say(sentences.FILES_TOO_MANY, visit.language, most=limits.max_files))
+        case BodyTooLarge(field="files"):
+            most = f"{limits.max_bytes // 1_000_000} MB"
+            return Wrong("files", say(sentences.FILES_TOO_LARGE, visit.language, most=most))
+        case InputRefused(field="text", say=said) if "Write" in said:
+            return Wrong("text", say(sentences.REPLY_EMPTY, visit.language))
+        case _:
+            return Wrong("text", say(sentences.REPLY_TOO_LONG, visit.language))
+
+
+def _page(
+    visit: Visit,
+    wanted: DeliveryId,
+    draft: ReplyId,
+    cover: Cover,
+    files: list[FileLabel],
+    text: str,
+    wrong: Wrong | None,
+) -> Response:
+    return visit.page(
+        "reply",
+        item=Head(f"/messages/{wanted}"),
+        heading=cover.heading,
+        action=f"/messages/{wanted}/reply",
+        text=text,
+        error=wrong,
+        limits=visit.site.compose.limits,
+        draft=draft,
+        files=[Attached(one.name, one.size, _file_href(wanted, draft, one)) for one in files],
+        upload_href=f"/messages/{wanted}/reply/{draft}/files",
+    )
+
+
+async def _pass_over(field: str, name: str, declared: str, pieces: AsyncIterator[bytes]) -> None:
+    """Takes no file: the form was sent to remove one."""
+
+
+def _file_href(wanted: DeliveryId, draft: ReplyId, label: FileLabel) -> str:
+    return f"/messages/{wanted}/reply/{draft}/files/{label.id}"
+
+
+def _draft(form: Multipart) -> ReplyId:
+    return _reply_id(form.fields.get("draft", ""))
+
+
+def _reply_id(text: str) -> ReplyId:
+    if not is_id(text):
+        raise NotFound("not an id")
+    return ReplyId(text)

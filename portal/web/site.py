@@ -1,0 +1,138 @@
+"""What the routes are given, and what they know of one request."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from portal.clock import Source
+from portal.db.sessions import Session
+from portal.lifecycle.ask import Asking
+from portal.model.access import Reader
+from portal.model.errors import SignInNeeded
+from portal.model.links import TOKEN_BYTES, link_token
+from portal.reading.read import Reading
+from portal.reply.compose import Compose
+from portal.signin.codes import Codes
+from portal.signin.links import Links
+from portal.signin.sessions import Sessions, reader
+from portal.web.csrf import Csrf
+from portal.web.languages import LANGUAGES, choose, direction
+from portal.web.templating import Pages
+
+SESSION_COOKIE = "__Host-session"
+BROWSER_COOKIE = "__Host-browser"
+LANGUAGE_COOKIE = "__Host-language"
+THEME_COOKIE = "__Host-theme"
+_THEMES = ("light", "dark")
+_YEAR = int(timedelta(days=365).total_seconds())
+
+
+@dataclass(frozen=True)
+class Site:
+    """The recipient site: chapters by name, and how pages are made."""
+
+    pages: Pages
+    links: Links
+    codes: Codes
+    sessions: Sessions
+    reading: Reading
+    compose: Compose
+    asking: Asking
+    csrf: Csrf
+    source: Source
+
+
+@dataclass(frozen=True)
+class Organisation:
+    """What a page says of the organisation."""
+
+    name: str
+    address: str
+    phone: str
+
+
+class Visit:
+    """One request: who, in which language, and the way to answer it."""
+
+    def __init__(self, site: Site, request: Request) -> None:
+        self.site, self.request = site, request
+        self.origin = request.client.host if request.client else ""
+        chosen = request.query_params.get("lang") or request.cookies.get(LANGUAGE_COOKIE)
+        self.language = choose(request.headers.get("accept-language"), chosen)
+        theme = request.query_params.get("theme") or request.cookies.get(THEME_COOKIE)
+        self.theme = theme if theme in _THEMES else ""
+        self.session: Session | None = None
+        self._browser = request.cookies.get(BROWSER_COOKIE)
+        self._new_browser = False
+
+    async def signed_in(self) -> Session:
+        """The session. Raises SignInNeeded."""
+        if self.session is None:
+            self.session = await self.site.sessions.current(self.request.cookies.get(SESSION_COOKIE))
+        return self.session
+
+    async def perhaps_signed_in(self) -> Session | None:
+        try:
+            return await self.signed_in()
+        except SignInNeeded:
+            return None
+
+    async def reader(self) -> Reader:
+        return reader(await self.signed_in(), self.origin)
+
+    @property
+    def browser(self) -> str:
+        """The pre-sign-in cookie, which ties codes and forms to this browser."""
+        if not self._browser or len(self._browser) != len(link_token(bytes(TOKEN_BYTES))):
+            self._browser, self._new_browser = link_token(self.site.source.random(TOKEN_BYTES)), True
+        return self._browser
+
+    @property
+    def csrf(self) -> str:
+        """The token of forms. It is the browser's, so that a reply being typed outlives its session."""
+        return self.site.csrf.token(self.browser)
+
+    def check(self, token: str) -> None:
+        """Raises RequestForged unless the form was ours."""
+        self.site.csrf.check(token, self.browser)
+
+    def organisation(self) -> Organisation | None:
+        if self.session is None:
+            return None
+        return Organisation(self.session.org_name, self.session.org_address, self.session.org_phone)
+
+    def page(self, name: str, *, status: int = 200, org: Organisation | None = None, **context: Any) -> Response:
+        """A page from templates/recipient/."""
+        shared = {
+            "dir": direction(self.language),
+            "theme": self.theme,
+            "org": org or self.organisation(),
+            "signed_in": self.session is not None,
+            "csrf": self.csrf,
+            "path": self.request.url.path,
+            "languages": LANGUAGES,
+            "nonce": self.request.scope["nonce"],
+        }
+        html = self.site.pages.render(f"recipient/{name}.html", self.language, {**shared, **context})
+        return self.settled(HTMLResponse(html, status))
+
+    def go(self, path: str) -> Response:
+        """After a change: the page to look at next (303, so that loading it again repeats nothing)."""
+        return self.settled(RedirectResponse(path, 303))
+
+    def settled(self, response: Response) -> Response:
+        """Sets what the browser is to keep."""
+        if self._new_browser:
+            self.keep(response, BROWSER_COOKIE, self.browser)
+        asked = self.request.query_params
+        if asked.get("lang") in LANGUAGES:
+            self.keep(response, LANGUAGE_COOKIE, asked["lang"], _YEAR)
+        if "theme" in asked:
+            self.keep(response, THEME_COOKIE, self.theme, _YEAR if self.theme else 0)
+        return response
+
+    def keep(self, response: Response, name: str, value: str, max_age: int | None = None) -> None:
+        response.set_cookie(name, value, max_age=max_age, path="/", secure=True, httponly=True, samesite="lax")
