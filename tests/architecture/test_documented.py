@@ -1,4 +1,4 @@
-"""What the code knows is written down: every setting, every event; every error has its answer on SMTP."""
+"""What the code knows is written down: every setting, every event; every error has its answer at each edge that meets it."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ from portal.model.errors import PortalError, SubmissionRefused
 from portal.model.events import Event
 from portal.settings import Settings
 from portal.smtp.replies import reply_to
+from portal.web.errors import STATUS
 
 _OVER_SMTP = {errors.RelayUnknown, errors.StorageFull, errors.StorageAway, errors.KeysAway}
 _NOT_OVER_SMTP = {
@@ -27,6 +28,8 @@ _NOT_OVER_SMTP = {
     errors.SubmissionFailed,
     errors.RefusesToStart,
 }
+_NEVER_ON_A_PAGE = {errors.SubmissionFailed, errors.RefusesToStart, errors.RelayUnknown}
+"""The worker's, the start's, the relay's; and every SubmissionRefused."""
 _ERRORS = [
     kind
     for kind in vars(errors).values()
@@ -73,3 +76,10 @@ def test_an_error_over_smtp_has_its_own_answer(kind: type[PortalError]) -> None:
     reply = reply_to(kind("for the operator"))
     assert reply.text == kind.say
     assert reply.code // 100 == (4 if kind.transient else 5) == int(reply.status[0])
+
+
+def test_an_error_on_a_page_has_its_own_status() -> None:
+    """What a person can meet is in the map of the web by its own name, with 503 or 429 when trying again can help."""
+    on_a_page = {kind for kind in _ERRORS if not issubclass(kind, SubmissionRefused)} - _NEVER_ON_A_PAGE
+    assert on_a_page == set(STATUS) - {PortalError}
+    assert {kind for kind in on_a_page if kind.transient} == {kind for kind in on_a_page if STATUS[kind] in (429, 503)}
