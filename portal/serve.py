@@ -29,6 +29,9 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 
 def log_to_stderr(level: str) -> None:
     """JSON lines with the fields that are named where they are logged; no content, address or token ever is."""
+    root = logging.getLogger()
+    root.handlers = [_LibraryLog()]
+    root.setLevel(logging.WARNING)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -40,6 +43,17 @@ def log_to_stderr(level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+class _LibraryLog(logging.Handler):
+    """What libraries log, without their words: those may quote a request, a mail or an exception's text."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        log = structlog.get_logger("library")
+        log.log(
+            record.levelno, "logged", library=record.name, error=type(error).__name__ if error else None, exc_info=error
+        )
 
 
 def _where_only(logger: object, method: str, entry: EventDict) -> EventDict:

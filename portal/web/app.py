@@ -4,12 +4,11 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.types import ASGIApp, Scope
 
 from portal import paths
 from portal.model.errors import NotFound, PortalError
@@ -49,8 +48,8 @@ _ROUTES: list[tuple[str, str, Handler]] = [
 ]
 
 
-def build(site: Site, ready: Ready) -> Starlette:
-    """The application. `ready` answers /readyz."""
+def build(site: Site, ready: Ready) -> ASGIApp:
+    """The application. `ready` answers /readyz. The headers stand outermost: no answer leaves without them."""
 
     async def readyz(request: Request) -> Response:
         wrong = await ready()
@@ -67,14 +66,8 @@ def build(site: Site, ready: Ready) -> Starlette:
     async def not_found(request: Request, error: Exception) -> Response:
         return error_page(Visit(site, request), NotFound("no such page"))
 
-    async def broken(request: Request, error: Exception) -> Response:
-        structlog.get_logger("web").error(
-            "route failed", route=_route(request), error=type(error).__name__, exc_info=error
-        )
-        return error_page(Visit(site, request), error)
-
-    handlers = {404: not_found, 405: not_found, Exception: broken}
-    return Starlette(routes=routes, middleware=[Middleware(SecurityHeaders)], exception_handlers=handlers)
+    handlers = {404: not_found, 405: not_found}
+    return SecurityHeaders(Starlette(routes=routes, exception_handlers=handlers))
 
 
 def _endpoint(site: Site, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
@@ -85,10 +78,11 @@ def _endpoint(site: Site, handler: Handler) -> Callable[[Request], Awaitable[Res
             return await handler(visit)
         except ClientDisconnect:
             return Response(status_code=400)
-        except PortalError as error:
+        except Exception as error:
             if status_of(error) >= 500:
+                said = str(error) if isinstance(error, PortalError) else None
                 log = structlog.get_logger("web")
-                log.error("refused", route=_route(request), error=type(error).__name__, said=str(error))
+                log.error("route failed", route=_route(request), error=type(error).__name__, said=said, exc_info=error)
             return error_page(visit, error)
 
     return endpoint

@@ -115,6 +115,7 @@ class Visit:
             "path": self.request.url.path,
             "languages": LANGUAGES,
             "nonce": self.request.scope["nonce"],
+            "status": status,
         }
         html = self.site.pages.render(f"recipient/{name}.html", self.language, {**shared, **context})
         return self.settled(HTMLResponse(html, status))
