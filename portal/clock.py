@@ -20,4 +20,4 @@ class Source:
     random: Callable[[int], bytes] = secrets.token_bytes
 
     def new_id(self) -> str:
-        return uuid7(self.now(), self.random(10))
+        return uuid7(self.now(), self.random(8))

@@ -90,7 +90,7 @@ class Demo:
 async def started(data: Path) -> AsyncIterator[Demo]:
     """Sets up what is not there yet, serves, and sends the first message."""
     settings = _settings(data)
-    _make_certificates(data)
+    make_certificates(data)
     login = _read_login(data) if (data / "demo.json").exists() else await _set_up(data, settings)
     async with AsyncExitStack() as stack:
         mails = await _mailbox(stack, data)
@@ -234,7 +234,7 @@ def send(mail: EmailMessage, login: Login, ca: Path, port: int) -> None:
 # -- certificates for this machine only
 
 
-def _make_certificates(data: Path) -> None:
+def make_certificates(data: Path) -> None:
     """An authority and a server certificate for localhost, for a year; made anew when they are about to end."""
     file = data / "server.pem"
     if file.exists():

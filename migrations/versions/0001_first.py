@@ -115,7 +115,7 @@ def _parties() -> None:
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("org_id", sa.String(length=36), nullable=False),
         sa.Column("kek_id", sa.String(length=64), nullable=False),
-        sa.Column("suite", sa.String(length=40), nullable=False),
+        sa.Column("suite", sa.String(length=64), nullable=False),
         sa.Column("wrapped", sa.LargeBinary(), nullable=False),
         sa.Column("made_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["org_id"], ["organisations.id"], name="fk_epochs_org_id"),

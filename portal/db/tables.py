@@ -142,7 +142,7 @@ epochs = Table(
     _id(),
     _org(),
     Column("kek_id", String(64), nullable=False, index=True),
-    Column("suite", String(40), nullable=False),
+    Column("suite", String(64), nullable=False),
     Column("wrapped", LargeBinary, nullable=False),
     _at("made_at"),
 )

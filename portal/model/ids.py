@@ -1,6 +1,6 @@
 """Names of rows: UUIDv7 (RFC 9562 5.7), so that ids sort by the time they were made."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import NewType
 from uuid import UUID
 
@@ -19,19 +19,22 @@ EventId = NewType("EventId", str)
 BlobKey = NewType("BlobKey", str)
 PartId = NewType("PartId", str)
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
 
 def uuid7(now: datetime, randomness: bytes) -> str:
-    """A UUIDv7 as 36 characters, from `now` (aware) and 10 random bytes.
+    """A UUIDv7 as 36 characters, from `now` (aware) and 8 random bytes.
 
-    Raises ValueError when `randomness` is not 10 bytes long.
+    The 12 bits behind the version hold the fraction of the millisecond (RFC 9562 6.2, method 3), so that ids made within one
+    sort too. Raises ValueError when `randomness` is not 8 bytes long.
     """
-    if len(randomness) != 10:
-        raise ValueError("a UUIDv7 takes 10 random bytes")
-    milliseconds = int(now.timestamp() * 1000)
-    value = milliseconds.to_bytes(6, "big") + randomness
-    number = int.from_bytes(value, "big")
-    number = (number & ~(0xF << 76)) | (0x7 << 76)  # version
-    number = (number & ~(0x3 << 62)) | (0x2 << 62)  # variant
+    if len(randomness) != 8:
+        raise ValueError("a UUIDv7 takes 8 random bytes")
+    micros = (now - _EPOCH) // _MICROSECOND
+    milliseconds, fraction = divmod(micros, 1000)
+    number = milliseconds << 80 | 0x7 << 76 | (fraction * 4096 // 1000) << 64
+    number |= 0x2 << 62 | int.from_bytes(randomness, "big") >> 2
     return str(UUID(int=number))
 
 
