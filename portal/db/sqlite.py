@@ -82,13 +82,25 @@ class SqliteBackend:
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         async with self._turn:
-            if not self._lock.try_acquire():
-                await asyncio.to_thread(self._lock.acquire)
+            await self._acquire()
             try:
                 async with self._writes.begin() as connection:
                     yield connection
             finally:
                 self._lock.release()
+
+    async def _acquire(self) -> None:
+        """Waits for the write lock in a thread; one that is cancelled meanwhile gives back what the thread still gets."""
+        if self._lock.try_acquire():
+            return
+        waiting = asyncio.ensure_future(asyncio.to_thread(self._lock.acquire))
+        try:
+            await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            await asyncio.wait([waiting])
+            if waiting.exception() is None:
+                self._lock.release()
+            raise
 
     async def fetch(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         try:
@@ -135,7 +147,7 @@ class SqliteBackend:
         """Closing the last connection checkpoints the log, which is a write: it holds the lock."""
         async with self._turn:
             self._thread.shutdown()
-            await asyncio.to_thread(self._lock.acquire)
+            await self._acquire()
             try:
                 await self._reads.dispose()
                 await self._writes.dispose()
