@@ -124,13 +124,14 @@ def serve(
 @app.command()
 def demo(
     data: Annotated[Path, typer.Option(help="Folder for database, blobs, keys and certificates.")] = Path("demo-data"),
+    port: Annotated[int | None, typer.Option(min=1024, max=65532, help="First of four ports in a row.")] = None,
 ) -> None:
     """Start everything on this machine, with a demo clinic and a mailbox page, and send one message through it."""
-    from portal.demo import run
+    from portal.demo import Ports, run
 
     data = data.absolute()
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _run(run(data))
+    _run(run(data, Ports.in_a_row(port) if port else Ports()))
 
 
 @config_app.command("check")

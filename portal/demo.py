@@ -39,7 +39,6 @@ from portal.smtp.sink import Caught, open_sink
 from portal.web.mailbox import Kept, build
 from portal.web.templating import Pages
 
-PORTAL_PORT, MAILBOX_PORT, SMTP_PORT, SUBMISSION_PORT = 8480, 8481, 2526, 2587
 _WELCOME = """
   The portal runs.  Everything it keeps is in {data}
 
@@ -57,6 +56,29 @@ _WELCOME = """
 
 
 @dataclass(frozen=True)
+class Ports:
+    """Where the demo listens on this machine: the portal, the mailbox's page, the intake, and the mailbox's mail host."""
+
+    portal: int = 8480
+    mailbox: int = 8481
+    smtp: int = 2526
+    submission: int = 2587
+
+    @classmethod
+    def in_a_row(cls, first: int) -> "Ports":
+        """Four ports from `first` on."""
+        return cls(first, first + 1, first + 2, first + 3)
+
+    @property
+    def portal_url(self) -> str:
+        return f"http://localhost:{self.portal}"
+
+    @property
+    def mailbox_url(self) -> str:
+        return f"http://localhost:{self.mailbox}"
+
+
+@dataclass(frozen=True)
 class Login:
     """The demo relay's credential, kept beside the data so that it can be shown again."""
 
@@ -64,13 +86,13 @@ class Login:
     password: str
 
 
-async def run(data: Path) -> None:
+async def run(data: Path, ports: Ports) -> None:
     """Serves until Ctrl-C; `data` is absolute and there. Raises RefusesToStart when a port is taken."""
     log_to_stderr("warning")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with started(data) as demo:
+    async with started(data, ports) as demo:
         print(demo.welcome, flush=True)  # noqa: T201 - this is a command's output
         await stop.wait()
     print("  Stopped.", flush=True)  # noqa: T201
@@ -87,23 +109,23 @@ class Demo:
 
 
 @asynccontextmanager
-async def started(data: Path) -> AsyncIterator[Demo]:
+async def started(data: Path, ports: Ports) -> AsyncIterator[Demo]:
     """Sets up what is not there yet, serves, and sends the first message."""
-    settings = _settings(data)
+    settings = settings_of(data, ports)
     make_certificates(data)
     login = _read_login(data) if (data / "demo.json").exists() else await _set_up(data, settings)
     async with AsyncExitStack() as stack:
-        mails = await _mailbox(stack, data)
+        mails = await _mailbox(stack, data, ports)
         now_running = await stack.enter_async_context(running(settings, ROLES))
         if await _is_empty(now_running):
-            await asyncio.to_thread(send, first_message(), login, data / "ca.pem", SMTP_PORT)
+            await asyncio.to_thread(send, first_message(), login, data / "ca.pem", ports.smtp)
         welcome = _WELCOME.format(
             data=data,
-            mailbox=f"http://localhost:{MAILBOX_PORT}/",
-            portal=f"http://localhost:{PORTAL_PORT}/",
+            mailbox=f"{ports.mailbox_url}/",
+            portal=f"{ports.portal_url}/",
             recipient="alice@patients.example",
             sender="carol@clinic.example",
-            smtp=SMTP_PORT,
+            smtp=ports.smtp,
             username=login.username,
             password=login.password,
             ca=data / "ca.pem",
@@ -111,17 +133,18 @@ async def started(data: Path) -> AsyncIterator[Demo]:
         yield Demo(now_running, login, mails, welcome)
 
 
-def _settings(data: Path) -> Settings:
+def settings_of(data: Path, ports: Ports) -> Settings:
+    """What the demo in this folder runs on; with the same settings every other command works on it."""
     return Settings(
-        base_url=f"http://localhost:{PORTAL_PORT}",
+        base_url=ports.portal_url,
         database_url=f"sqlite:///{data}/portal.db",
         blobs_url=f"file://{data}/blobs",
         keys_url=f"keyring://{data}/keys",
-        submission_url=f"smtp://localhost:{SUBMISSION_PORT}",
+        submission_url=f"smtp://localhost:{ports.submission}",
         submission_ca=data / "ca.pem",
         mail_domain="portal.example",
-        http_listen=f"127.0.0.1:{PORTAL_PORT}",
-        smtp_listen=f"127.0.0.1:{SMTP_PORT}",
+        http_listen=f"127.0.0.1:{ports.portal}",
+        smtp_listen=f"127.0.0.1:{ports.smtp}",
         smtp_certificate=data / "server.pem",
         smtp_key=data / "server.key",
     )
@@ -167,7 +190,7 @@ def _read_login(data: Path) -> Login:
     return Login(**json.loads((data / "demo.json").read_text(encoding="utf-8")))
 
 
-async def _mailbox(stack: AsyncExitStack, data: Path) -> list[Kept]:
+async def _mailbox(stack: AsyncExitStack, data: Path, ports: Ports) -> list[Kept]:
     """The mail host that takes the portal's mail, and its page. Mails are kept as files, for the next start."""
     folder = data / "mailbox"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -182,13 +205,13 @@ async def _mailbox(stack: AsyncExitStack, data: Path) -> list[Kept]:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(data / "server.pem", data / "server.key")
     try:
-        sink = await open_sink("127.0.0.1", SUBMISSION_PORT, tls=tls, taken=keep)
+        sink = await open_sink("127.0.0.1", ports.submission, tls=tls, taken=keep)
     except OSError as error:
-        raise RefusesToStart(f"port {SUBMISSION_PORT} is taken: {error.strerror}; is another demo running?") from error
+        raise RefusesToStart(f"port {ports.submission} is taken: {error.strerror}; is another demo running?") from error
     stack.push_async_callback(sink.close)
-    app = build(lambda: mails, Pages(f"http://localhost:{MAILBOX_PORT}"))
+    app = build(lambda: mails, Pages(ports.mailbox_url))
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2)
-    listening = listening_socket(f"127.0.0.1:{MAILBOX_PORT}")
+    listening = listening_socket(f"127.0.0.1:{ports.mailbox}")
     stack.callback(listening.close)
     await serve_http(stack, config, listening)
     return mails
