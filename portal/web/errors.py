@@ -8,7 +8,7 @@ from starlette.responses import Response
 from portal.model import errors
 from portal.model.errors import PortalError
 from portal.web import sentences
-from portal.web.site import Visit
+from portal.web.site import SESSION_COOKIE, Visit
 
 STATUS: dict[type[PortalError], int] = {
     errors.NotFound: 404,
@@ -48,6 +48,8 @@ def error_page(visit: Visit, error: Exception) -> Response:
     if status == 404:
         return visit.page("not_found", status=404)
     heading, say, next_href, next_text = _words(error)
+    if isinstance(error, errors.SignInNeeded) and SESSION_COOKIE not in visit.request.cookies:
+        heading, say = sentences.SIGN_IN_FIRST, sentences.SIGN_IN_FIRST_SAY
     values: dict[str, object] = {}
     if isinstance(error, errors.TooManyTries):
         values["minutes"] = minutes(error.wait)
@@ -74,7 +76,7 @@ def _words(error: Exception) -> tuple[str, str, str, str]:
     """Heading, sentence, and the way on."""
     match error:
         case errors.SignInNeeded():
-            return sentences.TIMED_OUT, sentences.TIMED_OUT_SAY, "/", sentences.SIGN_IN_AGAIN
+            return sentences.TIMED_OUT, sentences.TIMED_OUT_SAY, "/", sentences.TYPE_REFERENCE
         case errors.RequestForged():
             return sentences.FORM_OLD, sentences.FORM_OLD_SAY, "/", sentences.TO_START
         case errors.AssuranceNeeded():

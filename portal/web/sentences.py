@@ -28,7 +28,12 @@ FILES_TOO_MANY = mark("A reply can carry %(most)s files. Leave some out, or send
 FILE_INFECTED = mark("A file was left out, because a virus scanner found something in it. Send the reply without it.")
 
 TIMED_OUT = mark("You have been signed out")
-TIMED_OUT_SAY = mark("Nothing happened here for a while, so we closed your messages. Sign in again to go on.")
+TIMED_OUT_SAY = mark(
+    "Nothing happened here for a while, so we closed your messages. To go on, follow the link in your notice again, "
+    "or type its reference. You get a new code by email."
+)
+SIGN_IN_FIRST = mark("Sign in to see this")
+SIGN_IN_FIRST_SAY = mark("Follow the link in your notice, or type its reference. You get a code by email.")
 FORM_OLD = mark("This page was open too long")
 FORM_OLD_SAY = mark("Nothing was sent. Go back, load the page again, and send it once more.")
 NOT_ALLOWED = mark("This is not open to you")
@@ -42,7 +47,7 @@ AWAY_SAY = mark("This is our fault, and we are sorry. Nothing is lost. Try again
 BROKEN = mark("Something went wrong on our side")
 BROKEN_SAY = mark("We are sorry. Nothing is lost. Try again in a few minutes.")
 
-SIGN_IN_AGAIN = mark("Sign in again")
+TYPE_REFERENCE = mark("Type the reference")
 GO_BACK = mark("Go back")
 TRY_AGAIN = mark("Try again")
 TO_MESSAGES = mark("Go to your messages")

@@ -133,10 +133,12 @@ PAGES: Mapping[str, Page] = {
             "error": wrong("code", "The code has 8 digits, and this has 7."),
         },
     ),
+    "code-by-reference": Page("code", {**CODE, "sent_to": ""}, has_org=False),
     "code-help": Page("code_help", {**CODE, "wait_minutes": None}),
     "code-help-wait": Page(
         "code_help", {**CODE, "mail": Thing(state="failed", at=None, text="550 5.1.1 unknown"), "wait_minutes": 3}
     ),
+    "code-help-by-reference": Page("code_help", {**CODE, "sent_to": "", "wait_minutes": None}, has_org=False),
     "inbox": Page(
         "inbox",
         {

@@ -3,12 +3,15 @@
 locale/portal.pot is refreshed with the command at the top of locale/babel.cfg.
 """
 
+import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from babel.messages import Catalog, Message
 from babel.messages.extract import extract_from_dir
+from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
 
 from portal import paths
@@ -20,20 +23,20 @@ TRANSLATED = [lang for lang in LANGUAGES if lang != DEFAULT]
 
 
 def extracted() -> Catalog:
-    """The sentences of the templates and of portal/web."""
+    """The sentences of the templates and of portal/web, found as locale/babel.cfg says."""
     found = Catalog()
-    sources = ((paths.templates(), "jinja2"), (paths.templates().parent / "portal" / "web", "python"))
-    for folder, kind in sources:
-        rows = extract_from_dir(
-            folder,
-            [("**/__pycache__/**", "ignore"), ("**.*", kind)],
-            {"**.*": {"trimmed": "true", "encoding": "utf-8"}},
-            _KEYWORDS,
-            directory_filter=lambda path: "__pycache__" not in path,
-        )
-        for _file, _line, sentence, _comments, context in rows:
-            found.add(sentence, context=context)
+    with (paths.locale() / "babel.cfg").open(encoding="utf-8") as file:
+        methods, options = parse_mapping_cfg(file)  # type: ignore[no-untyped-call]
+    root = paths.locale().parent
+    rows = extract_from_dir(root, methods, options, _KEYWORDS, directory_filter=_may_hold_sentences)
+    for _file, _line, sentence, _comments, context in rows:
+        found.add(sentence, context=context)
     return found
+
+
+def _may_hold_sentences(folder: str | os.PathLike[str]) -> bool:
+    parts = Path(folder).relative_to(paths.locale().parent).parts
+    return parts[0] in ("portal", "templates") and "__pycache__" not in parts
 
 
 def sentences(catalogue: Catalog) -> Iterator[Message]:
