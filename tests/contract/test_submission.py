@@ -1,0 +1,101 @@
+"""`Mailer` by submission: over checked TLS or not at all, and the host's verdict is passed on."""
+
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from portal.mail.submission import Submission
+from portal.model.errors import RefusesToStart, SubmissionFailed
+from portal.smtp.sink import Sink, open_sink
+from tests.world import certificates
+
+pytestmark = pytest.mark.anyio
+MAIL = b"From: portal@clinic.example\r\nTo: alice@patients.example\r\nSubject: x\r\n\r\n.dot\r\n..two\r\n"
+
+
+def server_tls() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates() / "server.pem", certificates() / "server.key")
+    return context
+
+
+@pytest.fixture
+async def sink() -> AsyncIterator[Sink]:
+    made = await open_sink(tls=server_tls(), login=("portal", "s3cret @/"))
+    yield made
+    await made.close()
+
+
+def to(
+    sink: Sink, login: str = "portal:s3cret%20%40%2F@", host: str = "localhost", ca: Path | None = None
+) -> Submission:
+    return Submission(f"smtp://{login}{host}:{sink.port}", ca or certificates() / "ca.pem", "portal.example")
+
+
+async def test_a_mail_arrives_as_it_is_with_its_hop_told(sink: Sink) -> None:
+    """Bytes are kept, dots included; host, TLS and answer are told."""
+    said = await to(sink).submit("bounce+x@portal.example", "alice@patients.example", MAIL)
+    caught = sink.messages[-1]
+    assert (caught.raw, caught.mail_from, caught.rcpt_to) == (
+        MAIL,
+        "bounce+x@portal.example",
+        ("alice@patients.example",),
+    )
+    assert said.host == "localhost"
+    assert said.tls.startswith("TLSv1.")
+    assert said.reply.startswith("250 ")
+
+
+async def test_a_host_without_tls_gets_nothing() -> None:
+    """No STARTTLS, no mail: what fails may pass later."""
+    plain = await open_sink()
+    with pytest.raises(SubmissionFailed) as caught:
+        await to(plain, login="").submit("a@clinic.example", "alice@patients.example", MAIL)
+    assert caught.value.transient
+    assert not plain.messages
+    await plain.close()
+
+
+async def test_a_certificate_of_another_authority_or_name_is_refused(sink: Sink) -> None:
+    """A certificate that the given authority did not sign, or for another name, ends it before the login."""
+    with pytest.raises(SubmissionFailed):
+        await Submission(f"smtp://x:y@localhost:{sink.port}", None, "portal.example").check()
+    with pytest.raises(SubmissionFailed):
+        await to(sink, host="127.0.0.2").check()
+    assert not sink.messages
+
+
+async def test_a_refused_login_says_so_without_the_password(sink: Sink) -> None:
+    """The password is in no error; the mail waits, for somebody will mend the setting."""
+    with pytest.raises(SubmissionFailed) as caught:
+        await to(sink, login="portal:wr0ng@").check()
+    assert caught.value.transient
+    assert "wr0ng" not in str(caught.value)
+
+
+@pytest.mark.parametrize("at", ["RCPT", "DATA"])
+@pytest.mark.parametrize(("answer", "transient"), [("451 4.7.1 later", True), ("550 5.1.1 nobody", False)])
+async def test_the_hosts_verdict_is_passed_on(sink: Sink, at: str, answer: str, transient: bool) -> None:
+    """4xx may pass, 5xx will not, and its words are told."""
+    sink.refuse_with, sink.refuse_at = answer, at  # type: ignore[assignment]
+    with pytest.raises(SubmissionFailed) as caught:
+        await to(sink).submit("a@clinic.example", "alice@patients.example", MAIL)
+    assert caught.value.transient is transient
+    assert answer[4:] in str(caught.value)
+
+
+async def test_a_host_that_is_away_may_come_back() -> None:
+    """Nobody listens: try again."""
+    with pytest.raises(SubmissionFailed) as caught:
+        await Submission("smtp://localhost:1", certificates() / "ca.pem", "portal.example").check()
+    assert caught.value.transient
+
+
+@pytest.mark.parametrize("url", ["http://localhost", "smtp:///x", "localhost:25"])
+async def test_what_is_no_submission_url_is_refused(url: str) -> None:
+    """The setting's form is told, its value is not."""
+    with pytest.raises(RefusesToStart, match="write it as smtp://") as caught:
+        Submission(url, None, "portal.example")
+    assert url not in str(caught.value)
