@@ -27,13 +27,16 @@ _CONFIGURATION_HEAD = """\
 
 Made by `python docs/generate.py` from portal/settings.py; change it there.
 
-A setting is taken from the environment, or else from a TOML file, or else it has its default. The file is `portal.toml` in
+A setting is taken from the environment, or else from a secret file, or else from a TOML file, or else it has its default. The file is `portal.toml` in
 the working folder, or the one that `PORTAL_CONFIG` names; its keys stand at the top level, without the prefix:
 
 ```toml
 base_url = "https://portal.clinic.example"
 database_url = "postgresql://portal@db.clinic.example/portal"
 ```
+
+Secret files are for values with a password in them: `PORTAL_SECRETS_DIR` names a folder with one file a setting, called as
+the environment variable in lower case (`portal_submission_url`), as container and service managers lay them out.
 
 A name that is not in this table is refused at start, in the file and in the environment alike, and so is a value out of its
 bounds: the portal says which, never what it was. `portal config check` looks without starting. A value with a password in

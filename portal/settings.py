@@ -1,4 +1,8 @@
-"""Settings: defaults, then portal.toml, then the environment (PORTAL_*). Only portal/assembly.py and the commands read them."""
+"""Settings: defaults, then portal.toml, then secret files, then the environment. Only portal/assembly.py and the commands read them.
+
+`PORTAL_CONFIG` names the TOML file (portal.toml where it is not set). `PORTAL_SECRETS_DIR` names a folder with one file a
+setting, called `portal_submission_url` and so on, as container and service managers lay them out.
+"""
 
 import os
 import re
@@ -83,7 +87,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         path = Path(os.environ.get("PORTAL_CONFIG", "portal.toml"))
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
+        return init_settings, env_settings, file_secret_settings, TomlConfigSettingsSource(settings_cls, path)
 
     @field_validator("base_url")
     @classmethod
@@ -126,12 +130,15 @@ def load() -> Settings:
     path = os.environ.get("PORTAL_CONFIG")
     if path and not Path(path).is_file():
         raise RefusesToStart(f"PORTAL_CONFIG names {path}, which is not there")
-    known = {f"PORTAL_{name.upper()}" for name in Settings.model_fields} | {"PORTAL_CONFIG"}
+    folder = os.environ.get("PORTAL_SECRETS_DIR")
+    if folder and not Path(folder).is_dir():
+        raise RefusesToStart(f"PORTAL_SECRETS_DIR names {folder}, which is not there")
+    known = {f"PORTAL_{name.upper()}" for name in Settings.model_fields} | {"PORTAL_CONFIG", "PORTAL_SECRETS_DIR"}
     unknown = sorted(name for name in os.environ if name.startswith("PORTAL_") and name not in known)
     if unknown:
         raise RefusesToStart(f"no such setting: {', '.join(unknown)}; docs/CONFIGURATION.md lists them")
     try:
-        return Settings()
+        return Settings(_secrets_dir=folder)
     except ValidationError as error:
         problems = error.errors(include_input=False, include_url=False, include_context=False)
         lines = [

@@ -15,7 +15,7 @@ import os
 import secrets
 from pathlib import Path
 
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -103,7 +103,13 @@ class Keyring:
         return KekId(self._read(self._org(org_id) / "current").decode())
 
     def check_there(self) -> None:
-        """Raises RefusesToStart when there is no keyring, or not a whole one."""
+        """Raises RefusesToStart when there is no keyring, not a whole one, or the library can't work with its keys."""
+        try:
+            MLKEM768PrivateKey.from_seed_bytes(bytes(_SEED))
+        except UnsupportedAlgorithm:
+            raise RefusesToStart(
+                "this build of the cryptography package has no ML-KEM (its OpenSSL is older than 3.5); install the wheel from PyPI"
+            ) from None
         for name in SECRETS:
             if not (self.folder / "secrets" / f"{name}.key").is_file():
                 raise RefusesToStart(
