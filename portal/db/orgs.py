@@ -95,12 +95,26 @@ async def domains(tx: ReadTx, org_id: OrgId) -> list[str]:
     return [row.domain for row in rows]
 
 
-_OWNER = Hot(lambda insert: select(org_domains.c.org_id).where(org_domains.c.domain == bindparam("domain")))
+_OWNER = Hot(
+    lambda insert: (
+        select(org_domains.c.org_id, organisations.c.mail_from)
+        .join(organisations, organisations.c.id == org_domains.c.org_id)
+        .where(org_domains.c.domain == bindparam("domain"))
+    )
+)
 
 
-async def owner_of_domain(db: Database, domain: str) -> OrgId | None:
+@dataclass(frozen=True)
+class Owner:
+    """Whose a sender domain is. `mail_from` is the address the portal itself writes from on its behalf."""
+
+    org_id: OrgId
+    mail_from: str
+
+
+async def owner_of_domain(db: Database, domain: str) -> Owner | None:
     row = await db.row(_OWNER, domain=domain)
-    return OrgId(row[0]) if row else None
+    return Owner(*row) if row else None
 
 
 _LANGUAGE = Hot(lambda insert: select(organisations.c.language).where(organisations.c.id == bindparam("org_id")))

@@ -12,7 +12,7 @@ from portal.db.engine import Database
 from portal.intake import Envelope, Limits, Relay, Submission
 from portal.intake.accept import House
 from portal.intake.report import ReportSubmission, return_token
-from portal.model.errors import PortalError, RecipientIsYours, RecipientRefused, RelayUnknown, SenderNotYours
+from portal.model.errors import MailLoop, PortalError, RecipientIsYours, RecipientRefused, RelayUnknown, SenderNotYours
 from portal.model.events import RelayRefused, SubmissionRefused, Who
 from portal.model.ids import RelayId
 from portal.model.links import keyed_hash
@@ -56,12 +56,18 @@ class IntakeDoor:
         if not mail_from:  # RFC 5321 4.5.5: only reports have none, and only a return path takes them
             return
         try:
-            owner = await orgs.owner_of_domain(self._db, address(mail_from).domain)
+            sender = address(mail_from)
         except ValueError:
-            owner = None
-        if owner != relay.org_id:
+            await self.refuse(relay, origin, "SenderNotYours")
+            raise SenderNotYours("not a mail address") from None
+        owner = await orgs.owner_of_domain(self._db, sender.domain)
+        if owner is None or owner.org_id != relay.org_id:
             await self.refuse(relay, origin, "SenderNotYours")
             raise SenderNotYours("the sender's domain is not one of the relay's organisation")
+        if sender == address(owner.mail_from):
+            # The relay's fallback has brought the portal's own mail here: a notice about a notice would follow.
+            await self.refuse(relay, origin, "MailLoop")
+            raise MailLoop("mail of the portal itself came back; the relay needs a transport of its own for it")
 
     async def check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, origin: str) -> None:
         try:

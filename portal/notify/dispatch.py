@@ -95,7 +95,8 @@ class Dispatch:
         letter = letter_to_sender(self._letters, told, kind.value, delivery, recipient)
         if kind is MailKind.UNDELIVERED:
             return _Ready("", sender, delivery_report(told, letter, delivery, recipient))
-        return _Ready(organisation.mail_from, sender, told.mail(letter))
+        # RFC 3834 4: news that nobody is to answer automatically has no return path.
+        return _Ready("", sender, told.mail(letter))
 
     async def _payload(self, job: outbox.Job) -> bytes:
         if job.epoch_id is None or job.payload_sealed is None:
