@@ -30,8 +30,8 @@ bench: .venv/.dev ## load that also checks what it got back
 fuzz: .venv/.dev ## the property tests, with fifty times as many examples
 	$(BIN)/pytest -m hypothesis --hypothesis-profile=fuzz
 
-fault: .venv/.dev ## kills, full disks, dead services
-	$(BIN)/pytest -m fault
+fault: .venv/.dev ## the fault tests in their long form: 200 kills, locks beyond every timeout
+	FAULT_LONG=1 $(BIN)/pytest -m fault
 
 docs: .venv/.dev ## what the code writes into docs/
 	PYTHONPATH=. $(BIN)/python docs/generate.py
