@@ -8,7 +8,8 @@ TRIES_A_CODE = 5
 TRIES_AN_HOUR = 10
 TRIES_IN_ALL = 50
 """NIST SP 800-63B-4 3.2.2 allows 100."""
-_SENDS = ((3, timedelta(minutes=15)), (10, timedelta(days=1)))
+SENDS_A_DAY = 10
+_SENDS = ((3, timedelta(minutes=15)), (SENDS_A_DAY, timedelta(days=1)))
 _HOUR = timedelta(hours=1)
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from portal.clock import Source
-from portal.db import limits, links, outbox
+from portal.db import links, outbox
 from portal.db.engine import Database
 from portal.db.links import Code, Mailed, Named
-from portal.model.codes import CODE_LIFE, TRIES_A_CODE, TRIES_AN_HOUR, one_more, wait_to_send, wait_to_try
+from portal.model.codes import CODE_LIFE, TRIES_A_CODE, one_more, wait_to_send, wait_to_try
 from portal.model.errors import CodeRefused, TooManyTries
 from portal.model.events import CodeRequested, Facts, SignInFailed, Who
 from portal.model.ids import CodeId, JobId
@@ -24,6 +24,7 @@ from portal.sealing import Field
 from portal.sealing.open import Fields
 from portal.sealing.seal import Sealer
 from portal.signin.links import Door
+from portal.signin.nobody import Nobody
 
 METHOD = "emailed-code"
 
@@ -51,12 +52,14 @@ class Codes:
     ) -> None:
         self._db, self._sealer, self._fields = db, sealer, fields
         self._source, self._wake, self._key = source, wake, codes_key
+        self._nobody = Nobody(db, source, codes_key)
 
     async def send(self, door: Door, browser: str, origin: str, language: str) -> None:
         """Makes a code and queues its mail. Raises TooManyTries when enough were sent lately."""
         now, named = self._source.now(), door.named
         if named is None:
-            await self._nobody(door, origin, "send", most=3, window=timedelta(minutes=15))
+            await self._failed(None, origin, "nobody")
+            await self._nobody.send(door.key, browser)
             return
         digits, reference = code(self._source.random(16)), code_reference(self._source.random(8))
         code_id = CodeId(self._source.new_id())
@@ -71,17 +74,23 @@ class Codes:
             expires_at=now + CODE_LIFE,
         )
         job = await self._job(named, code_id, CodePayload(digits, reference, language), now)
-        event = CodeRequested(**_facts(named, origin, now), code_id=code_id)
+        try:
+            await self._queue(CodeRequested(**_facts(named, origin, now), code_id=code_id), made, job)
+        except TooManyTries:
+            await self._failed(named, origin, "enough codes were sent")
+            raise
+        self._wake()
+
+    async def _queue(self, event: CodeRequested, made: Code, job: outbox.Job) -> None:
         async with self._db.write(event) as tx:
-            await links.tries(
-                tx, named.delivery_id, now
-            )  # held until the commit: two browsers can't both send the last one allowed
-            wait = wait_to_send(await links.made_since(tx, named.delivery_id, now - timedelta(days=1)), now)
+            # Held until the commit: two browsers can't both send the last one allowed.
+            await links.tries(tx, made.delivery_id, made.made_at)
+            lately = await links.made_since(tx, made.delivery_id, made.made_at - timedelta(days=1))
+            wait = wait_to_send(lately, made.made_at)
             if wait:
                 raise TooManyTries("enough codes were sent", wait)
             await links.add_code(tx, made)
             await outbox.enqueue(tx, job)
-        self._wake()
 
     async def address(self, named: Named) -> str:
         """Where codes of this delivery go; shown partly hidden only."""
@@ -90,7 +99,11 @@ class Codes:
 
     async def sent(self, door: Door, browser: str) -> Asked:
         """The last code this browser asked for, and how its mail fares."""
-        if door.named is not None:
+        if door.named is None:
+            letters = await self._nobody.reference(door.key, browser)
+            if letters is not None:
+                return Asked(letters, None)
+        else:
             async with self._db.read() as tx:
                 mail = await links.last_code(tx, door.named.delivery_id, token_hash(browser))
             if mail is not None:
@@ -100,7 +113,7 @@ class Codes:
     async def wait(self, door: Door) -> timedelta:
         """How long until another code may be sent."""
         if door.named is None:
-            return timedelta(0)
+            return await self._nobody.wait(door.key)
         now = self._source.now()
         async with self._db.read() as tx:
             return wait_to_send(await links.made_since(tx, door.named.delivery_id, now - timedelta(days=1)), now)
@@ -110,7 +123,8 @@ class Codes:
         digits = read_code(typed)
         now, named = self._source.now(), door.named
         if named is None:
-            await self._nobody(door, origin, "try", most=TRIES_AN_HOUR, window=timedelta(hours=1))
+            await self._failed(None, origin, "nobody")
+            await self._nobody.check(door.key)
             raise CodeRefused("a door that never opens")
         if digits is None:
             raise CodeRefused("not 8 digits")
@@ -132,17 +146,7 @@ class Codes:
             raise CodeRefused("no open code of this browser matches")
         return matching[0]
 
-    async def _nobody(self, door: Door, origin: str, act: str, *, most: int, window: timedelta) -> None:
-        """Does about as much for a door that never opens, and closes it after as many tries. Raises TooManyTries."""
-        now = self._source.now()
-        count, since = await limits.count(self._db, keyed_hash(self._key, "nobody", act, door.key), now, window)
-        event = SignInFailed(at=now, who=Who.STRANGER, origin=origin, method=METHOD, reason="nobody")
-        async with self._db.write(event):
-            pass
-        if count > most:
-            raise TooManyTries("too many on a door that never opens", since + window - now)
-
-    async def _failed(self, named: Named, origin: str, reason: str) -> None:
+    async def _failed(self, named: Named | None, origin: str, reason: str) -> None:
         event = SignInFailed(**_facts(named, origin, self._source.now()), method=METHOD, reason=reason)
         await self._db.record(event)
 
@@ -166,14 +170,14 @@ class Codes:
         )
 
 
-def _facts(named: Named, origin: str, at: datetime) -> Facts:
+def _facts(named: Named | None, origin: str, at: datetime) -> Facts:
     return Facts(
         at=at,
         who=Who.STRANGER,
         actor="",
-        org_id=named.org_id,
-        message_id=named.message_id,
-        delivery_id=named.delivery_id,
+        org_id=named.org_id if named else None,
+        message_id=named.message_id if named else None,
+        delivery_id=named.delivery_id if named else None,
         session=None,
         origin=origin,
     )

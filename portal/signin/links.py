@@ -6,6 +6,7 @@ too, which looks the same and never opens.
 """
 
 import hashlib
+from base64 import urlsafe_b64decode
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -18,7 +19,7 @@ from portal.db.links import Named
 from portal.model.errors import NotFound, TooManyTries
 from portal.model.events import LinkFollowed, SignInFailed, Who
 from portal.model.ids import DeliveryId
-from portal.model.links import keyed_hash, read_reference, token_hash
+from portal.model.links import keyed_hash, link_token, read_reference, token_hash
 
 DOOR_LIFE = timedelta(minutes=60)
 _REFERENCES_PER_HOUR = 30
@@ -36,8 +37,8 @@ def serializer(key: bytes, salt: str) -> URLSafeTimedSerializer:
 class Door:
     """Where a code can be asked for. `named` is None behind a door that never opens.
 
-    Behind a typed reference nothing is told of the delivery before the code: known and unknown look alike. `key` counts
-    tries on a door that never opens as those on a real one are counted.
+    Behind a typed reference nothing is told of the delivery before the code: known and unknown look alike. `key` is the
+    reference's hash, by which tries on a door that never opens are counted as those on a real one are.
     """
 
     text: str
@@ -79,7 +80,7 @@ class Links:
             await self._db.record(event)
         else:
             await self._record(named, origin, machine=False, by_reference=True)
-        return self._door(named, hashed.hex()[:32])
+        return self._door(named, link_token(hashed))
 
     async def enter(self, text: str) -> Door:
         """The door written in an address. Raises NotFound when it is forged or too old."""
@@ -87,11 +88,16 @@ class Links:
             delivery_id, key = self._doors.loads(text, max_age=int(DOOR_LIFE.total_seconds()))
         except (BadSignature, ValueError, TypeError):
             raise NotFound("no such door, or it was open too long") from None
-        named = await links.by_delivery(self._db, DeliveryId(delivery_id)) if delivery_id else None
-        return Door(text, named, bool(key), key)
+        if key:
+            return Door(text, await links.by_reference(self._db, urlsafe_b64decode(f"{key}=")), True, key)
+        return Door(text, await links.by_delivery(self._db, DeliveryId(delivery_id)), False, "")
 
     def _door(self, named: Named | None, key: str = "") -> Door:
-        delivery_id = named.delivery_id if named else ""
+        """A door is signed, not sealed: behind a reference it holds the reference's hash, known or not, and no id.
+
+        Base64 keeps its length the same: hexadecimal would be compressed by the library, each hash a little otherwise.
+        """
+        delivery_id = named.delivery_id if named and not key else ""
         return Door(self._doors.dumps([delivery_id, key]), named, bool(key), key)
 
     async def _record(self, named: Named, origin: str, *, machine: bool, by_reference: bool) -> None:

@@ -4,17 +4,17 @@ The cookie is 256 random bits, kept as a hash; a new one is made at each sign-in
 hour at most, others twelve; fifteen idle minutes end either.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from portal.clock import Source
 from portal.db import links, sessions
 from portal.db.engine import Database
-from portal.db.links import Code
+from portal.db.links import Code, Named
 from portal.db.sessions import Session
 from portal.model.access import Reader
 from portal.model.assurance import Assurance
 from portal.model.errors import CodeRefused, SignInNeeded
-from portal.model.events import SignedIn, SignedOut, Who
+from portal.model.events import SignedIn, SignedOut, SignInFailed, Who
 from portal.model.links import TOKEN_BYTES, link_token, token_hash
 from portal.signin.codes import METHOD
 from portal.signin.links import Door
@@ -63,12 +63,29 @@ class Sessions:
             method=METHOD,
             assurance=int(Assurance.MAILBOX),
         )
-        async with self._db.write(event) as tx:
-            if not await links.use(tx, code):
-                raise CodeRefused("the code was used already")
-            await links.forget_tries(tx, named.delivery_id)
-            await sessions.start(tx, session)
+        try:
+            async with self._db.write(event) as tx:
+                await links.forget_tries(tx, named.delivery_id)  # the delivery before the code, as tries lock them
+                if not await links.use(tx, code):
+                    raise CodeRefused("the code was used already")
+                await sessions.start(tx, session)
+        except CodeRefused:
+            await self._too_late(door.named, now, origin)
+            raise
         return token
+
+    async def _too_late(self, named: Named, now: datetime, origin: str) -> None:
+        event = SignInFailed(
+            at=now,
+            who=Who.STRANGER,
+            org_id=named.org_id,
+            message_id=named.message_id,
+            delivery_id=named.delivery_id,
+            origin=origin,
+            method=METHOD,
+            reason="used already",
+        )
+        await self._db.record(event)
 
     async def current(self, token: str | None) -> Session:
         """The session of a cookie. Raises SignInNeeded when there is none or it is over."""

@@ -130,6 +130,8 @@ async def enter_code(visit: Visit) -> Response:
     if read_code(typed) is None:
         sentence = sentences.CODE_SHAPE if typed.strip() else sentences.CODE_MISSING
         return await _code_page(visit, door, Wrong("code", say(sentence, visit.language)), typed)
+    before = await visit.perhaps_signed_in()
+    visit.session = None
     try:
         code = await visit.site.codes.check(door, visit.browser, typed, visit.origin)
         token = await visit.site.sessions.start(door, code, visit.origin)
@@ -145,6 +147,8 @@ async def enter_code(visit: Visit) -> Response:
         response.status_code = 429
         return response
     assert door.named is not None
+    if before:  # ASVS 7.2.4: a new sign-in ends the browser's last session
+        await visit.site.sessions.end(before, visit.origin)
     response = visit.go(f"/messages/{door.named.delivery_id}")
     visit.keep(response, SESSION_COOKIE, token)
     return response
