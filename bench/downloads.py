@@ -1,0 +1,95 @@
+"""Downloads: sealed content opened as it goes out, every byte compared."""
+
+import asyncio
+import os
+import re
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+
+from bench import fetch, house, processes
+from bench.house import Person, Prepared
+from bench.intake import MB, slopes
+from bench.lines import Line, Wrong, at_least, median
+from bench.mails import letter, scan
+from bench.processes import Server
+
+
+def get(server: Server, path: str, cookie: str) -> tuple[bytes, dict[str, str]]:
+    """One answer, with its headers. Raises Wrong when it is not a page."""
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
+    try:
+        connection.request("GET", path, headers={"cookie": cookie} if cookie else {})
+        answer = connection.getresponse()
+        body = answer.read()
+    finally:
+        connection.close()
+    if answer.status != 200:
+        raise Wrong(f"{path}: {answer.status}")
+    return body, {name.lower(): value for name, value in answer.getheaders()}
+
+
+@dataclass(frozen=True)
+class _Sent:
+    person: Person
+    delivery: str
+
+
+def _sent(own: Prepared, marker: str, raw: bytes) -> _Sent:
+    return asyncio.run(_send(own, marker, raw))
+
+
+async def _send(own: Prepared, marker: str, raw: bytes) -> _Sent:
+    async with house.opened(own.folder) as opened:
+        recipient, sent = await house.send(opened, own.relay, "p0@patients.example", marker, raw)
+    return _Sent(next(one for one in own.people if one.recipient == recipient), sent.delivery)
+
+
+def download(made: Prepared, work: Path, quick: bool) -> list[Line]:
+    """A sealed attachment of 25 MB, against Starlette's FileResponse of the same bytes in the clear."""
+    content = os.urandom(25 * MB)
+    with house.copy(made, work / "copy") as own:
+        (own.folder / "plain").write_bytes(content)
+        sent = _sent(own, "attached", letter("attached", "p0@patients.example", attachment=content))
+        with processes.portal(own.folder) as portal, processes.floor(own.folder) as floor:
+            page, _ = get(portal, f"/messages/{sent.delivery}", sent.person.cookie)  # its first view prepares it
+            found = re.search(rb'href="(/messages/[^"]+/parts/[^"]+)"', page)
+            if found is None:
+                raise Wrong("the page shows no attachment")
+            path, rates, floors = found[1].decode(), [], []
+            for _ in range(3 if quick else 9):
+                floors.append(median(_fetch(floor, "/file", "", own, 3)))
+                rates.append(median(_fetch(portal, path, sent.person.cookie, own, 3)))
+        recorded = own.rows("SELECT count(*) FROM audit_events WHERE kind = 'AttachmentOpened'")[0][0]
+    if recorded != 3 * len(rates):
+        raise Wrong(f"{3 * len(rates)} downloads, {recorded} events")
+    ratios = [rate / floor for rate, floor in zip(rates, floors, strict=True)]
+    figure, plain = f"{median(rates):.0f} MB/s", f"FileResponse {median(floors):.0f} MB/s"
+    return [at_least("download", figure, plain, ratios, 1.2, 1.9)]
+
+
+def _fetch(server: Server, path: str, cookie: str, own: Prepared, times: int) -> list[float]:
+    return fetch.finish(fetch.begin(server.port, path, cookie, own.folder / "plain", times))
+
+
+def memory_out(made: Prepared, work: Path, quick: bool) -> list[Line]:
+    """What a download takes in memory: by its size, and by how many go out at once."""
+    peaks = {}
+    with house.copy(made, work / "copy") as own:
+        sent = {}
+        for size in (25, 100):
+            raw = scan(f"out{size}", "p0@patients.example", size * MB)
+            (own.folder / f"plain-{size}").write_bytes(raw)
+            sent[size] = _sent(own, f"out{size}", raw)
+        for streams, size in ((1, 25), (1, 100), (4, 25)):
+            with processes.portal(own.folder) as portal:
+                cookie = sent[size].person.cookie
+                get(portal, "/inbox", cookie)
+                before = portal.memory()
+                portal.forget_peak()
+                path, plain = f"/messages/{sent[size].delivery}/original.eml", own.folder / f"plain-{size}"
+                running = [fetch.begin(portal.port, path, cookie, plain, 2) for _ in range(streams)]
+                for one in running:
+                    fetch.finish(one)
+                peaks[streams, size] = portal.peak() - before
+    return slopes("memory_slope: out", peaks)
