@@ -59,12 +59,22 @@ def _connection(path: Path, *more: str, any_thread: bool = False) -> sqlite3.Con
     return connection
 
 
+def _file_of(path: Path) -> tuple[int, int] | None:
+    """Which file a name leads to."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class SqliteBackend:
     """See the module. Raises RefusesToStart when the file is not there: only `portal init` makes one."""
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise RefusesToStart(f"there is no database at {path}; `portal init` makes one")
+        self._path, self._file = path, _file_of(path)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
         self._lock = WriteLock(path.with_name(path.name + ".lock"))
         self._turn = asyncio.Lock()
@@ -76,6 +86,7 @@ class SqliteBackend:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
+        self._check_file()
         async with self._reads.connect() as connection, connection.begin():
             yield connection
 
@@ -84,10 +95,16 @@ class SqliteBackend:
         async with self._turn:
             await self._acquire()
             try:
+                self._check_file()
                 async with self._writes.begin() as connection:
                     yield connection
             finally:
                 self._lock.release()
+
+    def _check_file(self) -> None:
+        """Raises StorageAway when the file was removed or replaced: SQLite would go on writing to one that no name leads to."""
+        if _file_of(self._path) != self._file:
+            raise StorageAway(f"{self._path} is not the file that was opened; put it back, or restart the portal")
 
     async def _acquire(self) -> None:
         """Waits for the write lock in a thread; one that is cancelled meanwhile gives back what the thread still gets."""
@@ -115,6 +132,7 @@ class SqliteBackend:
     def _apply(self, batch: Sequence[Sequence[Prepared]]) -> list[Outcome]:
         run = self._writer.execute
         with self._lock.held():
+            self._check_file()
             try:
                 run("BEGIN IMMEDIATE")
                 outcomes = [self._apply_one(change) for change in batch]
