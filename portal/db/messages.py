@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, bindparam, delete, exists, select, update
+from sqlalchemy import Table, bindparam, delete, exists, select, union, update
 
 from portal.db.engine import Database
 from portal.db.hot import Hot, Statement
@@ -226,12 +226,11 @@ async def known_blobs(tx: ReadTx, keys: list[BlobKey]) -> set[BlobKey]:
 
 
 async def blobs_relied_on(tx: ReadTx, after: BlobKey | None, limit: int) -> list[BlobKey]:
-    """A page of the blobs that rows rely on, for `portal doctor` to look for."""
-    statement = (
-        select(messages.c.blob_key).where(messages.c.blob_key.is_not(None)).order_by(messages.c.blob_key).limit(limit)
-    )
+    """A page of the blobs that rows rely on, of messages, their attachments and replies, for `portal doctor` to look for."""
+    known = union(*(select(table.c.blob_key) for table in (messages, parts, reply_files))).subquery()
+    statement = select(known.c.blob_key).where(known.c.blob_key.is_not(None)).order_by(known.c.blob_key).limit(limit)
     if after:
-        statement = statement.where(messages.c.blob_key > after)
+        statement = statement.where(known.c.blob_key > after)
     return [BlobKey(row.blob_key) for row in await tx.rows(statement)]
 
 
