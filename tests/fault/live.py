@@ -17,18 +17,28 @@ from pathlib import Path
 
 import aiosmtplib
 
-from portal.assembly import blob_store, keyring, open_house
+from portal.assembly import House, blob_store, keyring, open_house
 from portal.clock import Source
 from portal.db.migrate import migrate
 from portal.db.orgs import Organisation
 from portal.model.ids import OrgId
 from portal.orgs.setup import Setup, new_organisation
 from portal.settings import Settings
+from portal.smtp.server import listen, server_context
 from portal.smtp.sink import Caught, Sink, open_sink
 from tests.servers import free_port
-from tests.world import BASE, certificates
+from tests.world import BASE, World, certificates
 
 _START_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class RelayLogin:
+    """Where a relay hands over, and as whom."""
+
+    port: int
+    username: str
+    password: str
 
 
 @dataclass(frozen=True)
@@ -38,15 +48,10 @@ class Place:
     folder: Path
     settings: Settings
     clinic: Organisation
-    username: str
-    password: str
+    login: RelayLogin
     sink: Sink
     mails: list[tuple[float, Caught]]
     """Every mail that the host took, with the wall clock's time."""
-
-    @property
-    def smtp_port(self) -> int:
-        return int(self.settings.smtp_listen.rsplit(":", 1)[1])
 
     @property
     def http_port(self) -> int:
@@ -106,8 +111,15 @@ async def _set_up(
         )  # fmt: skip
         await setup.add(clinic)
         await setup.add_domain(clinic, "clinic.example")
-        made = await setup.add_relay(clinic, "relay", None, house.keyring.secret("credentials"))
-    return Place(folder, settings, clinic, made.relay.username or "", made.password or "", sink, mails)
+        port = int(settings.smtp_listen.rsplit(":", 1)[1])
+        login = await _relay_of(house, clinic, port)
+    return Place(folder, settings, clinic, login, sink, mails)
+
+
+async def _relay_of(house: House, clinic: Organisation, port: int) -> RelayLogin:
+    setup = Setup(house.db, house.source, "dora")
+    made = await setup.add_relay(clinic, "edge", None, house.keyring.secret("credentials"))
+    return RelayLogin(port, made.relay.username or "", made.password or "")
 
 
 # -- `portal ...` as processes
@@ -121,7 +133,7 @@ class Serving:
     """`portal serve` in a process group of its own; its log is kept in the place's folder."""
 
     def __init__(self, where: Place, roles: Sequence[str] = ()) -> None:
-        self._where = where
+        self.where = where
         self._roles = [word for role in roles for word in ("--role", role)]
         self._process: subprocess.Popen[bytes] | None = None
         self.log = where.folder / "serve.log"
@@ -135,8 +147,8 @@ class Serving:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command("serve", *self._roles),
-                cwd=self._where.folder,
-                env=self._where.environment,
+                cwd=self.where.folder,
+                env=self.where.environment,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -146,7 +158,7 @@ class Serving:
         """Serves when it returns: both of its doors answer."""
         self.spawn()
         deadline = time.monotonic() + _START_SECONDS
-        for port in (self._where.http_port, self._where.smtp_port):
+        for port in (self.where.http_port, self.where.login.port):
             while not await _answers(port):
                 assert self._process is not None
                 assert self._process.poll() is None, f"the portal did not start: {self.tail()}"
@@ -240,14 +252,31 @@ def _kill(process: asyncio.subprocess.Process) -> None:
 
 
 @asynccontextmanager
-async def relay(where: Place) -> AsyncIterator[aiosmtplib.SMTP]:
+async def edge(world: World) -> AsyncIterator[RelayLogin]:
+    """The mail edge of a world, on a port, and a login of Northside's for it."""
+    made = certificates()
+    listeners = await listen(
+        world.intake,
+        starttls=("127.0.0.1", 0),
+        implicit=None,
+        tls=server_context(made / "server.pem", made / "server.key", None),
+        hostname="portal.example",
+    )
+    try:
+        yield await _relay_of(world.house, world.northside, listeners.ports["starttls"])
+    finally:
+        await listeners.close(5)
+
+
+@asynccontextmanager
+async def relay(login: RelayLogin) -> AsyncIterator[aiosmtplib.SMTP]:
     """A relay's connection: STARTTLS with the certificate checked, AUTH. Raises OSError, aiosmtplib.SMTPException."""
     client = aiosmtplib.SMTP(
-        hostname="localhost", port=where.smtp_port, start_tls=True, tls_context=client_tls(), timeout=60
+        hostname="localhost", port=login.port, start_tls=True, tls_context=client_tls(), timeout=60
     )
     try:
         await client.connect()
-        await client.login(where.username, where.password)
+        await client.login(login.username, login.password)
         yield client
     finally:
         client.close()

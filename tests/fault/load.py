@@ -99,7 +99,7 @@ class Load:
     # -- relays
 
     async def _relay_session(self) -> None:
-        async with relay(self.where) as client:
+        async with relay(self.where.login) as client:
             for _ in range(self.chance.randint(1, 4)):
                 one = self._next()
                 try:
