@@ -22,6 +22,7 @@ from portal.model.errors import RefusesToStart
 from portal.settings import Role, Settings, split_listen
 from portal.smtp.server import HostPort, listen, server_context
 from portal.web.app import build
+from portal.web.proxy import BehindProxy
 
 _RENEW_SECONDS = 15
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -161,14 +162,16 @@ async def _start_web(stack: AsyncExitStack, now_running: Running) -> None:
     listening = listening_socket(settings.http_listen)
     stack.callback(listening.close)
     is_unix = listening.family == socket.AF_UNIX
+    app = build(house.site(), house.not_ready)
+    if is_unix or settings.http_proxy:
+        app = BehindProxy(app, None if is_unix else settings.http_proxy)
     config = uvicorn.Config(
-        build(house.site(), house.not_ready),
+        app,
         log_config=None,
         access_log=False,
         server_header=False,
         lifespan="off",
-        proxy_headers=is_unix or bool(settings.http_proxy),
-        forwarded_allow_ips="*" if is_unix else settings.http_proxy,
+        proxy_headers=False,  # uvicorn takes the first address, which anybody can write
         timeout_graceful_shutdown=settings.drain_seconds,
     )
     now_running.tasks.append(await serve_http(stack, config, listening))

@@ -6,6 +6,7 @@ Small blobs are written in one hop to a thread; large ones in pieces of 512 KiB,
 import asyncio
 import errno
 import os
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -42,30 +43,32 @@ class FileWriter:
 
     async def commit(self) -> None:
         await self._settle()
-        try:
-            await asyncio.to_thread(self._finish)
-        except OSError as error:
-            await self.abort()
-            raise _translated(error) from error
+        self._writing = asyncio.get_running_loop().run_in_executor(None, self._finish)
+        await self._settle()
 
     async def abort(self) -> None:
-        if self._writing is not None:
-            with suppress(OSError):
-                await self._writing
-            self._writing = None
+        writing, self._writing, self._held = self._writing, None, []
+        if writing is None:
+            self._discard()
+            return
+        # A thread that writes can't be stopped: what it leaves is discarded when it ends, whoever still waits.
+        writing.add_done_callback(self._discard)
+        await asyncio.wait([writing])
+
+    def _discard(self, writing: "asyncio.Future[None] | None" = None) -> None:
+        if writing is not None:
+            writing.exception()  # looked at: it was told to whoever waited, or nobody waits
         if self._file is not None:
             os.close(self._file)
             self._file = None
             self._temp.unlink(missing_ok=True)
-        self._held = []
 
     async def _settle(self) -> None:
         if self._writing is None:
             return
         try:
-            await self._writing
+            await asyncio.shield(self._writing)
         except OSError as error:
-            self._writing = None
             await self.abort()
             raise _translated(error) from error
         self._writing = None
@@ -101,6 +104,10 @@ class FileReader:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+    def __del__(self) -> None:
+        """A download given up before its first piece was asked for leaves no file open."""
+        self.close()
 
 
 class FileBlobs:
@@ -164,7 +171,7 @@ class FileBlobs:
         return len(found)
 
     async def check(self) -> None:
-        probe = self._incoming / f".probe-{os.getpid()}"
+        probe = self._incoming / f".probe-{secrets.token_hex(8)}"
         try:
             await asyncio.to_thread(_probe, probe)
         except OSError as error:
@@ -173,6 +180,7 @@ class FileBlobs:
 
 def _probe(path: Path) -> None:
     try:
+        path.touch(0o600, exist_ok=False)
         path.write_bytes(b"probe")
         path.read_bytes()
     finally:

@@ -87,8 +87,8 @@ async def replace_wrap(tx: WriteTx[EpochsRewrapped], epoch: EpochRow) -> None:
 
 async def destroy_for(tx: WriteTx[DeliveryDisposed], delivery_id: DeliveryId, reply_ids: Sequence[str]) -> None:
     """Deletes every grant of a delivery: of its message, of the replies to it and their attachments, also for handing over."""
-    await tx.change(delete(grants).where(grants.c.reader_id == delivery_id))
-    await tx.change(delete(grants).where(grants.c.reader_id.in_(reply_ids)))
+    await tx.change(delete(grants).where(grants.c.reader == "delivery", grants.c.reader_id == delivery_id))
+    await tx.change(delete(grants).where(grants.c.reader == "handover", grants.c.reader_id.in_(reply_ids)))
 
 
 async def forget_unused_epochs(tx: BookkeepingTx, before: datetime) -> int:

@@ -14,6 +14,10 @@ from portal.model.errors import StorageAway, StorageFull
 _AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
+_DURABLE = {"synchronous_commit": "on"}
+"""Whatever the server's own setting: a commit that returned is on disk."""
+
+
 class _Missed(Exception):
     """A statement that had to find or change a row did not."""
 
@@ -22,7 +26,14 @@ class PostgresBackend:
     """See the module. Connections are opened on first use; each look-up and commit has a time limit of 30 s."""
 
     def __init__(self, url: URL) -> None:
-        self._engine = create_async_engine(url, pool_size=8, pool_timeout=30, pool_pre_ping=True)
+        self._engine = create_async_engine(
+            url,
+            pool_size=8,
+            pool_timeout=30,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args={"server_settings": _DURABLE},
+        )
         self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self.dialect = self._engine.dialect
@@ -40,7 +51,7 @@ class PostgresBackend:
 
     async def _hot(self) -> "asyncpg.Pool[asyncpg.Record]":
         if self._pool is None:
-            pool = asyncpg.create_pool(self._dsn, min_size=1, max_size=8, command_timeout=30)
+            pool = asyncpg.create_pool(self._dsn, min_size=1, max_size=8, command_timeout=30, server_settings=_DURABLE)
             self._pool = pool  # set before the await: two first callers wait for the same pool
             await pool
         else:
@@ -76,7 +87,9 @@ class PostgresBackend:
         except _Missed:
             return Stale("what this change relied on is no longer so")
         except asyncpg.UniqueViolationError as error:
-            return Duplicate(str(error))
+            return Duplicate(error.constraint_name or "")
+        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+            return StorageAway(f"the database refused the change: {type(error).__name__}")  # it takes no other with it
         return None
 
     async def close(self) -> None:

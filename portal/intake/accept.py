@@ -18,7 +18,7 @@ from portal.intake.preparing import Preparing
 from portal.mime.cover import Cover
 from portal.mime.heading import heading_of
 from portal.model.errors import MailLoop, RecipientRefused, StorageAway
-from portal.model.events import MessageAccepted, Who
+from portal.model.events import MessageAccepted, SubmissionRefused, Who
 from portal.model.ids import DeliveryId, MessageId, OrgId, RecipientId
 from portal.model.mails import MailKind
 from portal.model.parties import Address, address
@@ -64,6 +64,7 @@ class Acceptance:
         heading, message_id, references, received = heading_of(bytes(self._head))
         if received > MAX_RECEIVED:
             await self.abort()
+            await house.refused(relay, self._envelope, "MailLoop")
             raise MailLoop(f"{received} Received fields")
         cover = Cover(heading, self._envelope.mail_from, message_id, references)
         key = self._key(message_id)
@@ -228,6 +229,18 @@ class House:
 
     async def language(self, org_id: OrgId) -> str:
         return await orgs.language(self.db, org_id)
+
+    async def refused(self, relay: Relay, envelope: Envelope, reason: str) -> None:
+        """Puts on record that a message was refused once it was whole."""
+        event = SubmissionRefused(
+            at=self.source.now(),
+            who=Who.RELAY,
+            actor=relay.id,
+            org_id=relay.org_id,
+            origin=envelope.origin,
+            reason=reason,
+        )
+        await self.db.record(event)
 
     async def discard(self, stream: SealedStream) -> None:
         """Deletes a blob that certainly no row knows. After an unclear commit the sweeper looks instead."""

@@ -7,7 +7,7 @@ import hmac
 from datetime import datetime, timedelta
 
 from portal.clock import Source
-from portal.db import orgs
+from portal.db import orgs, outbox
 from portal.db.engine import Database
 from portal.intake import Envelope, Limits, Relay, Submission
 from portal.intake.accept import House
@@ -15,7 +15,7 @@ from portal.intake.report import ReportSubmission, return_token
 from portal.model.errors import MailLoop, PortalError, RecipientIsYours, RecipientRefused, RelayUnknown, SenderNotYours
 from portal.model.events import RelayRefused, SubmissionRefused, Who
 from portal.model.ids import RelayId
-from portal.model.links import keyed_hash
+from portal.model.links import keyed_hash, token_hash
 from portal.model.parties import address
 
 _SEEN_EVERY = timedelta(minutes=1)
@@ -84,8 +84,14 @@ class IntakeDoor:
         token = return_token(who, self._return_domain)
         if bool(token) != (not mail_from):
             raise RecipientRefused("reports go to a notice's return path, and nothing else does")
+        if token is not None and not await self._is_ours(token):
+            raise RecipientRefused("no notice has this return path")
         if token is None and await orgs.owner_of_domain(self._db, who.domain):
             raise RecipientIsYours("a sender domain can't be a recipient's")
+
+    async def _is_ours(self, token: str) -> bool:
+        async with self._db.read() as tx:
+            return await outbox.by_return_hash(tx, token_hash(token)) is not None
 
     async def begin(self, relay: Relay, envelope: Envelope) -> Submission:
         if envelope.mail_from:

@@ -4,16 +4,13 @@
 failures; what is no delivery report (an automatic answer) is taken and dropped. Nothing of the mail is kept.
 """
 
-import asyncio
-import re
 from collections.abc import Callable
-from email import message_from_bytes
-from email.message import Message
 
 from portal.clock import Source
 from portal.db import deliveries, outbox
 from portal.db.engine import Database
 from portal.intake import Accepted, Relay
+from portal.mime.report import MAX_REPORT_BYTES, read_report
 from portal.model.events import NoticeBounced, Who
 from portal.model.ids import DeliveryId, JobId, OrgId
 from portal.model.links import token_hash
@@ -21,9 +18,6 @@ from portal.model.mails import MailKind, give_up_at
 from portal.model.parties import Address
 
 PREFIX = "bounce+"
-MAX_REPORT_BYTES = 256 * 1024
-"""Of a report this much is looked at: its machine-readable part comes before the returned message (RFC 3462)."""
-_STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 
 
 def return_token(recipient: Address, return_domain: str) -> str | None:
@@ -31,26 +25,6 @@ def return_token(recipient: Address, return_domain: str) -> str | None:
     if recipient.domain != return_domain or not recipient.local.startswith(PREFIX):
         return None
     return recipient.local.removeprefix(PREFIX)
-
-
-def read_report(raw: bytes) -> tuple[str, str] | None:
-    """Action (lower case) and Status of the first recipient in a delivery report; None when it is none."""
-    message = message_from_bytes(raw[:MAX_REPORT_BYTES])
-    if message.get_content_type() != "multipart/report":
-        return None
-    for part in message.walk():
-        if part.get_content_type() == "message/delivery-status":
-            return _action(part)
-    return None
-
-
-def _action(part: Message) -> tuple[str, str] | None:
-    blocks = part.get_payload()
-    for block in blocks if isinstance(blocks, list) else []:
-        if isinstance(block, Message) and block.get("Action"):
-            status = _STATUS.search(str(block.get("Status", "")))
-            return str(block["Action"]).strip().lower()[:20], status[0] if status else ""
-    return None
 
 
 class ReportSubmission:
@@ -67,10 +41,7 @@ class ReportSubmission:
         self._raw.clear()
 
     async def commit(self) -> Accepted:
-        try:
-            found = await asyncio.to_thread(read_report, bytes(self._raw))
-        except Exception:  # the library raises whatever it likes on hostile input; such a report is no report
-            found = None
+        found = read_report(self._raw)
         if found and found[0] == "failed":
             for token in self._tokens:
                 await self._mark(token, *found)

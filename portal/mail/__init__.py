@@ -1,7 +1,11 @@
 """Outgoing mail: `Mailer` and its contract."""
 
 from dataclasses import dataclass
+from email import message_from_bytes, policy
+from email.message import EmailMessage
 from typing import Protocol
+
+from portal.model.errors import SubmissionFailed
 
 
 @dataclass(frozen=True)
@@ -22,3 +26,23 @@ class Mailer(Protocol):
 
     async def check(self) -> Submitted:
         """Connects, does TLS and authentication, and leaves. Raises SubmissionFailed."""
+
+
+def undecoded(text: str) -> str:
+    """`text` as a header field's value: what looks like an encoded word (RFC 2047) is not decoded once more by the library."""
+    return text.replace("=?", "= ?")
+
+
+def as_checked_bytes(mail: EmailMessage) -> bytes:
+    """The mail as it goes out, parsed again: exactly the fields that were set, each once and in order.
+
+    Raises SubmissionFailed (permanent) when it can't be written, or what comes out is not what was meant.
+    """
+    try:
+        raw = mail.as_bytes()
+        names = message_from_bytes(raw, policy=policy.compat32).keys()
+    except Exception as error:  # the library raises whatever it likes on text it can't encode
+        raise SubmissionFailed(f"the mail can't be built: {type(error).__name__}", transient=False) from error
+    if names != mail.keys():
+        raise SubmissionFailed("the mail came out with fields that were not meant", transient=False)
+    return raw

@@ -13,6 +13,7 @@ from portal.model.errors import RefusesToStart, SubmissionFailed
 
 _TIMEOUT_SECONDS = 60
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
+_ADDRESS = re.compile(r"<?[^\s<>]*@[^\s<>]*>?")
 
 
 class Submission:
@@ -104,4 +105,5 @@ class _Translating:
 
 
 def one_line(text: str) -> str:
-    return _CONTROLS.sub(" ", text)[:500]
+    """What a host said, for the record: one line, without addresses (hosts like to quote them)."""
+    return _ADDRESS.sub("<address>", _CONTROLS.sub(" ", text))[:500]

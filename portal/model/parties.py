@@ -33,9 +33,11 @@ def domain_name(text: str) -> str:
     text = unicodedata.normalize("NFC", text.strip().rstrip(".")).lower()
     try:
         name = text if text.isascii() else text.encode("idna").decode("ascii")
+        # The codec maps ß to ss and full-width letters to plain ones: other domains, of other people.
+        same = text.isascii() or name.encode().decode("idna") == text
     except UnicodeError:
         raise ValueError("not a domain name") from None
-    if len(name) > 253 or not name or not all(_LABEL.match(label) for label in name.split(".")):
+    if not same or len(name) > 253 or not name or not all(_LABEL.match(label) for label in name.split(".")):
         raise ValueError("not a domain name")
     return name
 
@@ -49,6 +51,6 @@ def address(text: str) -> Address:
     local = unicodedata.normalize("NFC", local)
     if not at or not local or len(local.encode()) > 64 or not _LOCAL.match(local):
         raise ValueError("not a mail address")
-    if local.startswith(".") or local.endswith(".") or ".." in local:
+    if local.startswith(".") or local.endswith(".") or ".." in local or "=?" in local:  # RFC 2047: never decoded later
         raise ValueError("not a mail address")
     return Address(local.lower(), domain_name(domain))

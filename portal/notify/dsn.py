@@ -8,6 +8,7 @@ from email.message import EmailMessage, Message
 from email.utils import format_datetime
 
 from portal.db.deliveries import Delivery
+from portal.mail import as_checked_bytes
 from portal.notify.notice import Letter, Told
 
 
@@ -20,7 +21,7 @@ def delivery_report(told: Told, letter: Letter, delivery: Delivery, recipient: s
     words.set_content(letter.text, charset="utf-8")
     mail.attach(words)
     mail.attach(_status(told, delivery, recipient))
-    return mail.as_bytes()
+    return as_checked_bytes(mail)
 
 
 def _status(told: Told, delivery: Delivery, recipient: str) -> EmailMessage:

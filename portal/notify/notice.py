@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from portal.db.deliveries import Delivery
 from portal.db.orgs import Organisation
+from portal.mail import as_checked_bytes, undecoded
 from portal.model.notice import CodePayload, NoticePayload
 from portal.model.parties import address
 
@@ -52,14 +53,14 @@ class Told:
         mail = self.headed(letter.subject)
         mail.set_content(letter.text, charset="utf-8")
         mail.add_alternative(letter.html, subtype="html", charset="utf-8")
-        return mail.as_bytes()
+        return as_checked_bytes(mail)
 
     def headed(self, subject: str) -> EmailMessage:
         ours, theirs = address(self.organisation.mail_from), self.to.rsplit("@", 1)
         mail = EmailMessage(policy=policy.SMTP.clone(utf8=not (ours.local + self.to).isascii()))
         mail["From"] = HeaderAddress(self.organisation.name, ours.local, ours.domain)
         mail["To"] = HeaderAddress("", theirs[0], theirs[1])
-        mail["Subject"] = subject
+        mail["Subject"] = undecoded(subject)
         mail["Date"] = format_datetime(self.at)
         mail["Message-ID"] = self.message_id
         mail["Auto-Submitted"] = "auto-generated"

@@ -67,7 +67,9 @@ def build(site: Site, ready: Ready) -> ASGIApp:
         return error_page(Visit(site, request), NotFound("no such page"))
 
     handlers = {404: not_found, 405: not_found}
-    return SecurityHeaders(Starlette(routes=routes, exception_handlers=handlers))
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    app.router.redirect_slashes = False  # such a redirect would be built from the request's Host
+    return SecurityHeaders(app)
 
 
 def _endpoint(site: Site, handler: Handler) -> Callable[[Request], Awaitable[Response]]:

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from portal.model.errors import BodyTooLarge, InputRefused
 
 _SMALL_BYTES = 64 * 1024
-_FIELD_BYTES = 512 * 1024
+_FIELDS_BYTES = 1024 * 1024
 _MAX_FIELDS = 100
 Take = Callable[[str, str, str, AsyncIterator[bytes]], Awaitable[None]]
 """Takes a file: the form field's name, the file's name, its declared type, its pieces."""
@@ -76,6 +76,7 @@ class Multipart:
             field, filename, declared = await self._headers(source)
             if filename is None:
                 self.fields[field] = await self._value(source)
+                self._check_size()
                 continue
             pieces = self._pieces(source)
             try:
@@ -126,9 +127,14 @@ class Multipart:
         value = b""
         async for piece in self._pieces(source):
             value += piece
-            if len(value) > _FIELD_BYTES:
+            if len(value) > _FIELDS_BYTES:
                 raise BodyTooLarge("The text is too long. Shorten it, or add it as a file.", "text")
         return value.decode("utf-8", "replace")
+
+    def _check_size(self) -> None:
+        """Fields are held in memory: there are few, and they are small together."""
+        if len(self.fields) > _MAX_FIELDS or sum(map(len, self.fields.values())) > _FIELDS_BYTES:
+            raise BodyTooLarge("The text is too long. Shorten it, or add it as a file.", "text")
 
     async def _pieces(self, source: AsyncIterator[tuple[str, bytes]]) -> AsyncIterator[bytes]:
         async for event, data in source:

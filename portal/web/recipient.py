@@ -238,6 +238,8 @@ def _framed() -> str:
 async def attachment(visit: Visit) -> Response:
     reader = await visit.reader()
     part_id = visit.request.path_params["part"]
+    if not part_id.isascii() or not part_id.isdigit() or len(part_id) > 4:
+        raise NotFound("not an id")
     return _download(await visit.site.reading.attachment(reader, delivery_id(visit), part_id))
 
 

@@ -59,7 +59,7 @@ class Visit:
 
     def __init__(self, site: Site, request: Request) -> None:
         self.site, self.request = site, request
-        self.origin = request.client.host if request.client else ""
+        self.origin = request.client.host[:64] if request.client else ""
         chosen = request.query_params.get("lang") or request.cookies.get(LANGUAGE_COOKIE)
         self.language = choose(request.headers.get("accept-language"), chosen)
         theme = request.query_params.get("theme") or request.cookies.get(THEME_COOKIE)
@@ -112,7 +112,7 @@ class Visit:
             "org": org or self.organisation(),
             "signed_in": self.session is not None,
             "csrf": self.csrf,
-            "path": self.request.url.path,
+            "path": "/" + self.request.url.path.lstrip("/"),  # "//host/" would be a link to another host
             "languages": LANGUAGES,
             "nonce": self.request.scope["nonce"],
             "status": status,
