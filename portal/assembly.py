@@ -19,7 +19,7 @@ from portal.blobs.files import FileBlobs
 from portal.clock import Source
 from portal.db import grants, orgs
 from portal.db.engine import Database
-from portal.db.migrate import head
+from portal.db.revision import head
 from portal.intake import Intake, Limits
 from portal.intake.accept import House as IntakeHouse
 from portal.intake.door import IntakeDoor

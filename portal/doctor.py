@@ -10,7 +10,7 @@ from portal.assembly import blob_store, keyring, submission
 from portal.clock import Source
 from portal.db import grants, messages, orgs, outbox
 from portal.db.engine import Database
-from portal.db.migrate import head
+from portal.db.revision import head
 from portal.lifecycle.dispose import Disposition
 from portal.model.errors import NotFound, PortalError
 from portal.model.ids import BlobKey

@@ -24,6 +24,7 @@ from sqlalchemy.pool import NullPool
 from portal import paths
 from portal.db.engine import sqlite_path, translating
 from portal.db.lock import WriteLock
+from portal.db.revision import head
 from portal.model.errors import RefusesToStart
 
 _ADVISORY_LOCK = 0x706F7274616C  # "portal"
@@ -45,14 +46,6 @@ async def migrate(url: str, *, create: bool = False) -> str:
             await connection.execute(text("SET LOCAL lock_timeout = '60s'"))
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
         return await connection.run_sync(_upgrade)
-
-
-def head() -> str:
-    """The revision this program works with."""
-    revision = _script().get_current_head()
-    if revision is None:
-        raise RefusesToStart(f"there are no migrations in {paths.migrations()}; install the portal again")
-    return revision
 
 
 async def current(url: str) -> str | None:

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from portal.db.migrate import current, head, migrate
+from portal.db.migrate import current, migrate
+from portal.db.revision import head
 from portal.db.tables import metadata
 from portal.model.errors import RefusesToStart, StorageAway
 

@@ -73,7 +73,8 @@ def test_an_installed_portal_migrates_from_any_folder(installed: Path, tmp_path:
     """The migrations come out of the wheel, not out of a checkout."""
     code = (
         "import asyncio, portal.paths as paths\n"
-        "from portal.db.migrate import head, migrate\n"
+        "from portal.db.migrate import migrate\n"
+        "from portal.db.revision import head\n"
         "assert asyncio.run(migrate('sqlite:///portal.db', create=True)) == head()\n"
         "print(paths.migrations())"
     )
