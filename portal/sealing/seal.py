@@ -86,7 +86,7 @@ class Container:
 
 
 class Sealer:
-    """See the module. `index_key` gives an organisation's key for look-up hashes."""
+    """See the module. `index_key` gives an organisation's key for look-up hashes, which is kept: it never changes."""
 
     def __init__(
         self, db: Database, blobs: BlobStore, wrapper: Wrapper, index_key: Callable[[OrgId], bytes], source: Source
@@ -94,6 +94,7 @@ class Sealer:
         self.blobs, self.source = blobs, source
         self._db, self._wrapper, self._index_key = db, wrapper, index_key
         self._epochs: dict[OrgId, _Epoch] = {}
+        self._index_keys: dict[OrgId, bytes] = {}
         self._making = asyncio.Lock()
 
     def container(self, org_id: OrgId, container_id: str) -> Container:
@@ -103,7 +104,10 @@ class Sealer:
     def index(self, org_id: OrgId, kind: str, value: str) -> bytes:
         """The keyed hash by which a sealed value is found again: 32 bytes."""
         fields = encode_fields(b"portal index v1", kind.encode(), value.encode())
-        return hmac.digest(self._index_key(org_id), fields, hashlib.sha256)
+        key = self._index_keys.get(org_id)
+        if key is None:
+            key = self._index_keys[org_id] = self._index_key(org_id)
+        return hmac.digest(key, fields, hashlib.sha256)
 
     async def field(self, org_id: OrgId, row_id: str, kind: str, plaintext: bytes) -> Field:
         """Seals a small value for a row: nonce | AES-256-GCM under the epoch key."""
