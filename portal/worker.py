@@ -84,14 +84,17 @@ class Worker:
                 organisation = await orgs.by_id(tx, job.org_id)
             if organisation is None:
                 raise NotFound(f"job {job.id} names no organisation")
-            if reply:
-                await self._handover.handed_over(job, await self._handover.hand_over(job, organisation))
-            else:
-                await self._dispatch.sent(job, await self._dispatch.send(job, organisation))
+            submitted = await (self._handover.hand_over if reply else self._dispatch.send)(job, organisation)
         except NotNeeded:
             await self._dispatch.drop(job)
         except PortalError as error:
             await self._not_sent(job, error, reply=reply)
+        except Exception as error:  # a mail that can't be built: it must not keep the others from going out
+            self._log.error("mail not built", job=job.id, kind=job.kind, error=type(error).__name__, exc_info=error)
+            await self._not_sent(job, PortalError(f"the mail can't be built: {type(error).__name__}"), reply=reply)
+        else:
+            # Should this fail, the lease brings the job back: what was taken is not sent again within it.
+            await (self._handover.handed_over if reply else self._dispatch.sent)(job, submitted)
 
     async def _not_sent(self, job: outbox.Job, error: PortalError, *, reply: bool) -> None:
         now = self._source.now()

@@ -293,10 +293,9 @@ Ends: TypeAlias = DeliveryExpired | DeliveryRevoked | DeliveryDisposed
 
 
 async def _set(tx: BookkeepingTx, delivery: Delivery, **values: object) -> bool:
-    """Changes a delivery that is still in the state it was read in; says whether it was."""
-    return (
-        await tx.change(update(t).where(t.c.id == delivery.id, t.c.state == delivery.state.value).values(values)) == 1
-    )
+    """Changes a delivery that still has the state and the end it was read with; says whether it had."""
+    same = (t.c.id == delivery.id, t.c.state == delivery.state.value, t.c.expires_at == delivery.expires_at)
+    return await tx.change(update(t).where(*same).values(values)) == 1
 
 
 async def end(tx: WriteTx[Ends], delivery: Delivery, state: DeliveryState, reason: str) -> bool:

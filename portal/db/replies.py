@@ -12,6 +12,9 @@ from portal.db.tx import BookkeepingTx, ReadTx, WriteTx
 from portal.model.events import ReplyFailed, ReplyHandedOver, ReplySubmitted
 from portal.model.ids import BlobKey, DeliveryId, EpochId, MessageId, OrgId, ReplyId
 
+HANDOVER = "handover"
+"""The reader of grants for handing a reply over (`sealing.GrantFor`)."""
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -75,6 +78,13 @@ async def begin(tx: BookkeepingTx, reply: Reply) -> None:
     await tx.change(insert(replies).values(vars(reply)))
 
 
+async def hold_draft(tx: BookkeepingTx, reply_id: ReplyId) -> bool:
+    """Keeps a draft as it is until the transaction ends; says whether it still is one."""
+    statement = select(replies.c.state).where(replies.c.id == reply_id).with_for_update()
+    row = await tx.row(statement)
+    return row is not None and row.state == "draft"
+
+
 async def add_file(tx: BookkeepingTx, file: ReplyFile, allowed: list[Statement]) -> None:
     """Adds an attachment with its grants to a draft."""
     await tx.change(insert(reply_files).values(vars(file)))
@@ -105,7 +115,8 @@ async def submit(
 async def settle(tx: WriteTx[ReplyHandedOver | ReplyFailed], reply_id: ReplyId, state: str) -> None:
     """The sender has it, or never will; either way nobody need open it for handing over again."""
     await tx.change(update(replies).where(replies.c.id == reply_id).values(state=state, settled_at=tx.event.at))
-    await tx.change(delete(grants).where(grants.c.reader_id == reply_id))
+    # The kind of reader too: a reply's id is chosen by who writes it, and could be named like another's delivery.
+    await tx.change(delete(grants).where(grants.c.reader == HANDOVER, grants.c.reader_id == reply_id))
 
 
 async def abandoned(tx: ReadTx, before: datetime, limit: int) -> list[Reply]:

@@ -4,13 +4,14 @@ Grants first: a crash in between leaves sealed bytes that no key opens, and the 
 crash at intake left behind: blobs that no row knows.
 """
 
+from contextlib import suppress
 from datetime import timedelta
 
 from portal.blobs import BlobStore
 from portal.clock import Source
 from portal.db import deliveries, grants, limits, links, messages, replies
 from portal.db.deliveries import Delivery
-from portal.db.engine import Database
+from portal.db.engine import Database, Stale
 from portal.model.events import DeliveryDisposed, Facts, MessageDisposed, Who
 from portal.model.ids import BlobKey, DeliveryId, MessageId, OrgId
 from portal.model.message import DeliveryState
@@ -37,7 +38,8 @@ class Disposition:
         async with self._db.read() as tx:
             due = await deliveries.past_retention(tx, self._source.now(), limit)
         for delivery in due:
-            await self._destroy(delivery)
+            with suppress(Stale):
+                await self._destroy(delivery)
         return await self._delete_emptied(limit)
 
     async def _destroy(self, delivery: Delivery) -> None:
@@ -45,7 +47,8 @@ class Disposition:
         async with self._db.write(event) as tx:
             answers = await messages.replies_to(tx, delivery.message_id, delivery.id)
             await grants.destroy_for(tx, delivery.id, answers)
-            await deliveries.end(tx, delivery, DeliveryState.DISPOSED, "retention")
+            if not await deliveries.end(tx, delivery, DeliveryState.DISPOSED, "retention"):
+                raise Stale("the delivery changed meanwhile; the next run looks again")
 
     async def _delete_emptied(self, limit: int) -> int:
         async with self._db.read() as tx:

@@ -4,16 +4,21 @@ Whether a step is allowed from a state is decided in portal/model/message.py. Ea
 recipient or, with several deliveries, for all.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from portal.clock import Source
 from portal.db import deliveries
 from portal.db.deliveries import Delivery
-from portal.db.engine import Database
+from portal.db.engine import Database, Stale
+from portal.db.tx import WriteTx
 from portal.model.errors import InputRefused
 from portal.model.events import DeliveryExpired, DeliveryExtended, DeliveryRestored, DeliveryRevoked, Facts, Who
 from portal.model.message import DeliveryState, Step, after
+
+E = TypeVar("E", DeliveryExpired, DeliveryRevoked, DeliveryRestored, DeliveryExtended)
 
 
 @dataclass(frozen=True)
@@ -44,22 +49,20 @@ class Lifecycle:
     async def expire(self, delivery: Delivery, by: By) -> bool:
         _allowed(delivery, Step.EXPIRE)
         event = DeliveryExpired(**self._facts(delivery, by), unread=delivery.opened_at is None)
-        async with self._db.write(event) as tx:
-            return await deliveries.end(tx, delivery, DeliveryState.EXPIRED, "time" if by is WORKER else "operator")
+        reason = "time" if by is WORKER else "operator"
+        return await self._change(event, lambda tx: deliveries.end(tx, delivery, DeliveryState.EXPIRED, reason))
 
     async def revoke(self, delivery: Delivery, by: By, reason: str) -> bool:
         """From the commit on nothing of it is released; downloads under way end within a second."""
         _allowed(delivery, Step.REVOKE)
         event = DeliveryRevoked(**self._facts(delivery, by), reason=reason[:200])
-        async with self._db.write(event) as tx:
-            return await deliveries.end(tx, delivery, DeliveryState.REVOKED, reason[:200])
+        return await self._change(event, lambda tx: deliveries.end(tx, delivery, DeliveryState.REVOKED, reason[:200]))
 
     async def restore(self, delivery: Delivery, by: By, reason: str) -> bool:
         """Gives a revoked delivery back, to where it had got to and with the end it had."""
         state = _allowed(delivery, Step.RESTORE)
         event = DeliveryRestored(**self._facts(delivery, by), reason=reason[:200])
-        async with self._db.write(event) as tx:
-            return await deliveries.bring_back(tx, delivery, state, delivery.expires_at)
+        return await self._change(event, lambda tx: deliveries.bring_back(tx, delivery, state, delivery.expires_at))
 
     async def extend(self, delivery: Delivery, by: By, until: datetime) -> bool:
         """Lets a delivery be read until `until`, also one that has expired."""
@@ -67,8 +70,17 @@ class Lifecycle:
         if until <= self._source.now():
             raise InputRefused("The new end must lie in the future.", "until")
         event = DeliveryExtended(**self._facts(delivery, by), until=until.isoformat())
-        async with self._db.write(event) as tx:
-            return await deliveries.bring_back(tx, delivery, state, until)
+        return await self._change(event, lambda tx: deliveries.bring_back(tx, delivery, state, until))
+
+    async def _change(self, event: E, act: Callable[[WriteTx[E]], Awaitable[bool]]) -> bool:
+        """Says whether the delivery still was as it was looked at; if not, nothing is changed and nothing is on record."""
+        try:
+            async with self._db.write(event) as tx:
+                if not await act(tx):
+                    raise Stale("the delivery changed meanwhile")
+        except Stale:
+            return False
+        return True
 
     def _facts(self, delivery: Delivery, by: By) -> Facts:
         return Facts(

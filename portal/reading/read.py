@@ -3,9 +3,10 @@
 Foreign and never existed are one and the same from outside.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from portal.clock import Source
 from portal.db import audit, deliveries, messages, replies
@@ -15,7 +16,7 @@ from portal.mime import VERSION, Renderer, Rendition
 from portal.mime.cover import Cover
 from portal.mime.wire import load
 from portal.model.access import Access, Deny, Purpose, Reader, facts, may_read
-from portal.model.errors import AssuranceNeeded, NoLongerReadable, NotFound, StorageAway
+from portal.model.errors import AssuranceNeeded, ContentDamaged, NoLongerReadable, NotFound, StorageAway
 from portal.model.events import InboxListed, ReadDenied, Who
 from portal.model.ids import DeliveryId, ReplyId
 from portal.model.message import READABLE, DeliveryState
@@ -25,6 +26,7 @@ from portal.sealing.open import Fields, Opened, Opener, OpenStream
 from portal.sealing.prepare import prepare
 from portal.sealing.seal import Sealer
 
+R = TypeVar("R")
 INBOX_PAGE = 25
 LOOK_AGAIN = timedelta(milliseconds=250)
 """How often a running download is held against its delivery: a revoke ends it within a second."""
@@ -99,7 +101,7 @@ class Reading:
         shown = []
         for line, decision in zip(lines, decisions, strict=True):
             found = next(opened) if isinstance(decision, Access) else None
-            cover = _cover(found, line.heading_sealed) if found and line.heading_sealed else None
+            cover = await self._listed(found, line.heading_sealed) if found else None
             ended = line.target.state in READABLE and now >= line.target.expires_at
             shown.append(InboxLine(line, DeliveryState.EXPIRED if ended else line.target.state, cover))
         return shown, lines[-1].target.delivery_id if more else None
@@ -107,12 +109,13 @@ class Reading:
     async def message(self, reader: Reader, delivery_id: DeliveryId, purpose: Purpose) -> View:
         """A message for its page, its framed body, or print. Raises NotFound, NoLongerReadable, AssuranceNeeded."""
         sent = await replies.of_delivery(self._db, delivery_id) if purpose is Purpose.SUMMARY else []
-        access, stored, (opened, thread) = await self._open(
-            reader, delivery_id, purpose, thread=[one.id for one in sent]
+        thread_ids = [one.id for one in sent]
+        access, stored, (opened, thread) = await self._released(
+            reader, delivery_id, purpose, "", lambda access: self._opener.open(access, thread_ids)
         )
-        cover = _cover(opened, stored.heading_sealed)
+        cover = await _cover(opened, stored.heading_sealed)
         rendition = await self._rendition(opened, stored, access)
-        shown = tuple(_reply(one, reply) for one, reply in zip(thread, sent, strict=True))
+        shown = tuple([await _reply(one, reply) for one, reply in zip(thread, sent, strict=True)])
         history = tuple(await audit.seen(self._db, delivery_id, access.at)) if purpose is Purpose.SUMMARY else ()
         return View(stored, cover, rendition, shown, history)
 
@@ -122,8 +125,10 @@ class Reading:
         kept = await messages.part(self._db, looked_up.target.message_id, part_id)
         if kept is None:
             raise NotFound("no such attachment")
-        _, stored, (opened, _) = await self._open(reader, delivery_id, Purpose.ATTACHMENT, part_id)
-        rendition = load(opened.read(Kind.RENDITION, stored.rendition_sealed or b""))
+        _, stored, (opened, _) = await self._released(
+            reader, delivery_id, Purpose.ATTACHMENT, part_id, self._opener.open
+        )
+        rendition = load(await opened.read(Kind.RENDITION, stored.rendition_sealed or b""))
         part = next((one for one in rendition.parts if one.id == part_id), None)
         if part is None:
             raise NotFound("no such attachment")
@@ -143,22 +148,25 @@ class Reading:
         label = FileLabel.load(
             await self._fields.open(reader.org_id, file_id, "label", Field(found[0].epoch_id, found[0].label_sealed))
         )
-        access, _ = await self._decided(reader, delivery_id, Purpose.ATTACHMENT, file_id)
-        opened = await self._opener.open_file(access, reply_id)
+        _, _, opened = await self._released(
+            reader, delivery_id, Purpose.ATTACHMENT, file_id, lambda access: self._opener.open_file(access, reply_id)
+        )
         stream = await opened.stream(Kind.PART, found[0].blob_key, file_id)
         return Download(label.name, label.media_type, stream.size, self._pieces(stream, delivery_id))
 
     async def original(self, reader: Reader, delivery_id: DeliveryId) -> Download:
         """The message as it was received, byte for byte."""
-        _, stored, (opened, _) = await self._open(reader, delivery_id, Purpose.ORIGINAL)
+        _, stored, (opened, _) = await self._released(reader, delivery_id, Purpose.ORIGINAL, "", self._opener.open)
         stream = await self._stream_original(opened, stored)
         return Download("message.eml", "message/rfc822", stream.size, self._pieces(stream, delivery_id))
 
     async def denied(self, reader: Reader, delivery_id: DeliveryId) -> Stored | None:
-        """What the page of an ended delivery says; None when it is not the reader's."""
+        """What the page of an ended delivery says; None, and on record, when it is not the reader's."""
         stored = await deliveries.stored(self._db, delivery_id)
-        hers = stored and (stored.target.org_id, stored.target.recipient_id) == (reader.org_id, reader.recipient_id)
-        return stored if hers else None
+        if stored and (stored.target.org_id, stored.target.recipient_id) == (reader.org_id, reader.recipient_id):
+            return stored
+        await self._deny(reader, self._source.now(), "foreign")
+        return None
 
     # -- the door
 
@@ -176,13 +184,18 @@ class Reading:
         await self._refuse(reader, stored, decision, now)
         raise AssertionError("unreachable")
 
-    async def _open(
-        self, reader: Reader, delivery_id: DeliveryId, purpose: Purpose, part: str = "", thread: Sequence[ReplyId] = ()
-    ) -> tuple[Access, Stored, tuple[Opened, list[Opened]]]:
+    async def _released(
+        self,
+        reader: Reader,
+        delivery_id: DeliveryId,
+        purpose: Purpose,
+        part: str,
+        release: Callable[[Access], Awaitable[R]],
+    ) -> tuple[Access, Stored, R]:
         for _ in range(2):
             access, stored = await self._decided(reader, delivery_id, purpose, part)
             try:
-                return access, stored, await self._opener.open(access, thread)
+                return access, stored, await release(access)
             except Stale:  # it ended between the look and the commit: look again, and deny
                 continue
         raise StorageAway("the delivery keeps changing")
@@ -212,13 +225,22 @@ class Reading:
 
     async def _rendition(self, opened: Opened, stored: Stored, access: Access) -> Rendition:
         if stored.rendition_sealed is not None and stored.rendition_version == VERSION:
-            return load(opened.read(Kind.RENDITION, stored.rendition_sealed))
+            return load(await opened.read(Kind.RENDITION, stored.rendition_sealed))
         stream = await self._stream_original(opened, stored)
         try:
             container = opened.container(self._sealer)
-            return await prepare(self._db, self._renderer, container, _each(stream), access.at)
+            rendition = await prepare(self._db, self._renderer, container, stream, access.at)
         finally:
             stream.close()
+        if not await deliveries.still_readable(self._db, stored.target.delivery_id, self._source.now()):
+            raise NoLongerReadable("it ended while it was being prepared")
+        return rendition
+
+    async def _listed(self, opened: Opened, heading_sealed: bytes | None) -> Cover | None:
+        try:
+            return await _cover(opened, heading_sealed)
+        except (ContentDamaged, NoLongerReadable):
+            return None
 
     async def _stream_original(self, opened: Opened, stored: Stored) -> OpenStream:
         if stored.blob_key is None:
@@ -229,7 +251,7 @@ class Reading:
         """The pieces of a download, which ends when its delivery does."""
         looked = self._source.now()
         try:
-            for piece in stream:
+            async for piece in stream:
                 yield piece
                 now = self._source.now()
                 if now - looked >= LOOK_AGAIN:
@@ -240,17 +262,12 @@ class Reading:
             stream.close()
 
 
-def _cover(opened: Opened, sealed: bytes | None) -> Cover:
+async def _cover(opened: Opened, sealed: bytes | None) -> Cover:
     if sealed is None:
         raise NoLongerReadable("disposed")
-    return Cover.load(opened.read(Kind.HEADING, sealed))
+    return Cover.load(await opened.read(Kind.HEADING, sealed))
 
 
-def _reply(opened: Opened, reply: replies.Reply) -> SentReply:
-    text = ReplyText.load(opened.read(Kind.TEXT, reply.text_sealed or b""))
+async def _reply(opened: Opened, reply: replies.Reply) -> SentReply:
+    text = ReplyText.load(await opened.read(Kind.TEXT, reply.text_sealed or b""))
     return SentReply(reply.id, reply.submitted_at or reply.begun_at, reply.state, text)
-
-
-async def _each(stream: OpenStream) -> AsyncIterator[bytes]:
-    for piece in stream:
-        yield piece

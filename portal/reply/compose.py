@@ -7,16 +7,25 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from portal.clock import Source
 from portal.db import deliveries, grants, outbox, replies
-from portal.db.engine import Database
+from portal.db.engine import Database, Duplicate, Stale
 from portal.db.hot import Statement
 from portal.mime.cover import Cover
 from portal.mime.names import safe_name, sniffed
-from portal.model.access import Access, Purpose, Reader, facts, may_read
-from portal.model.errors import BodyTooLarge, InputRefused, NoLongerReadable, NotFound, TooManyFiles
-from portal.model.events import ReplySubmitted
+from portal.model.access import Access, Deny, Purpose, Reader, facts, may_read
+from portal.model.errors import (
+    AssuranceNeeded,
+    BodyTooLarge,
+    InputRefused,
+    NoLongerReadable,
+    NotFound,
+    PortalError,
+    TooManyFiles,
+)
+from portal.model.events import ReadDenied, ReplySubmitted, Who
 from portal.model.ids import BlobKey, DeliveryId, JobId, ReplyId
 from portal.model.mails import MailKind, give_up_at
 from portal.model.reply import FileLabel, ReplyText, reply_subject
@@ -69,10 +78,13 @@ class Compose:
         Raises NotFound, NoLongerReadable (also when it may not be answered).
         """
         access, stored = await self._allowed(reader, delivery_id)
-        opened, _ = await self._opener.open(access)
+        try:
+            opened, _ = await self._opener.open(access)
+        except Stale:
+            raise NoLongerReadable("it ended between the look and the commit") from None
         if stored.heading_sealed is None:
             raise NoLongerReadable("disposed")
-        return Cover.load(opened.read(Kind.HEADING, stored.heading_sealed))
+        return Cover.load(await opened.read(Kind.HEADING, stored.heading_sealed))
 
     async def files(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId) -> list[FileLabel]:
         """What is attached to a draft so far; nothing for one that was never begun."""
@@ -97,9 +109,7 @@ class Compose:
         draft = await self._draft(reader, delivery_id, reply_id, new=True)
         async with self._db.read() as tx:
             have = await replies.files(tx, reply_id)
-        if len(have) >= self.limits.max_files:
-            raise TooManyFiles(f"A reply can carry {self.limits.max_files} files.", "files")
-        room = self.limits.max_bytes - sum(row.size for row in have)
+        room = self._room(have)
         file_id = self._source.new_id()
         container = self._sealer.container(draft.org_id, file_id)
         stream = await container.stream(Kind.PART, file_id)
@@ -118,7 +128,11 @@ class Compose:
         label = FileLabel(
             file_id, safe_name(name, str(len(have) + 1), declared), sniffed(head), stream.size, digest.hexdigest()
         )
-        await self._keep(draft, container, stream.key, label)
+        try:
+            await self._keep(draft, container, stream.key, label)
+        except InputRefused:
+            await self._sealer.blobs.delete(stream.key)
+            raise
         return label
 
     async def detach(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, file_id: str) -> None:
@@ -129,6 +143,8 @@ class Compose:
         if row is None:
             raise NotFound("no such attachment")
         async with self._db.bookkeeping() as tx:
+            if not await replies.hold_draft(tx, reply_id):
+                raise NotFound("the draft was sent already")
             await replies.remove_file(tx, file_id)
         await self._sealer.blobs.delete(row.blob_key)
 
@@ -160,15 +176,35 @@ class Compose:
     # -- below: what the above is made of
 
     async def _allowed(self, reader: Reader, delivery_id: DeliveryId) -> tuple[Access, deliveries.Stored]:
-        stored = await deliveries.stored(self._db, delivery_id)
-        if stored is None:
-            raise NotFound("no such delivery")
-        decision = may_read(reader, stored.target, Purpose.QUOTE, self._source.now())
-        if not isinstance(decision, Access):
-            raise NotFound("another's delivery") if decision.reason == "foreign" else NoLongerReadable(decision.reason)
+        stored, now = await deliveries.stored(self._db, delivery_id), self._source.now()
+        decision = may_read(reader, stored.target, Purpose.QUOTE, now) if stored else Deny("foreign")
+        if isinstance(decision, Deny):
+            raise await self._refused(reader, stored, decision, now)
+        assert stored is not None
         if not stored.reply_allowed:
             raise NotFound("this class of message takes no reply")
         return decision, stored
+
+    async def _refused(
+        self, reader: Reader, stored: deliveries.Stored | None, deny: Deny, now: datetime
+    ) -> PortalError:
+        """The error for a reader who may not, once it is on record; of what is not hers the record names nothing."""
+        if stored is None or deny.reason == "foreign":
+            event = ReadDenied(
+                at=now,
+                who=Who.RECIPIENT,
+                actor=reader.recipient_id,
+                org_id=reader.org_id,
+                session=reader.session,
+                origin=reader.origin,
+                reason="foreign",
+            )
+        else:
+            event = ReadDenied(**facts(reader, stored.target, now), reason=deny.reason)
+        await self._db.record(event)
+        if deny.reason == "foreign":
+            return NotFound("another's delivery, or none")
+        return AssuranceNeeded(deny.reason) if deny.reason == "assurance" else NoLongerReadable(deny.reason)
 
     async def _draft(
         self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, *, new: bool = False
@@ -182,11 +218,19 @@ class Compose:
             reply = replies.Reply(
                 reply_id, target.org_id, target.message_id, delivery_id, "draft", None, 0, self._source.now()
             )
-            async with self._db.bookkeeping() as changed:
-                await replies.begin(changed, reply)
+            reply = await self._begin(reply)
         if reply is None or reply.delivery_id != delivery_id or reply.state != "draft":
             raise NotFound("no such draft")
         return reply
+
+    async def _begin(self, reply: replies.Reply) -> replies.Reply | None:
+        try:
+            async with self._db.bookkeeping() as tx:
+                await replies.begin(tx, reply)
+            return reply
+        except Duplicate:  # two files were sent to it at once
+            async with self._db.read() as tx:
+                return await replies.one(tx, reply.id)
 
     async def _label(self, row: replies.ReplyFile) -> FileLabel:
         return FileLabel.load(
@@ -206,7 +250,18 @@ class Compose:
         row = replies.ReplyFile(label.id, draft.org_id, draft.id, key, label.size, field.sealed, field.epoch_id, now)
         allowed = await self._grants(draft, container)
         async with self._db.bookkeeping() as tx:
+            # Looked at again under the draft's lock: files sent side by side keep to the limits together.
+            if not await replies.hold_draft(tx, draft.id):
+                raise InputRefused("The reply was sent meanwhile, without this file.", "files")
+            if label.size > self._room(await replies.files(tx, draft.id)):
+                raise BodyTooLarge("The files together are too large for one reply.", "files")
             await replies.add_file(tx, row, allowed)
+
+    def _room(self, have: list[replies.ReplyFile]) -> int:
+        """How many bytes still fit. Raises TooManyFiles."""
+        if len(have) >= self.limits.max_files:
+            raise TooManyFiles(f"A reply can carry {self.limits.max_files} files.", "files")
+        return self.limits.max_bytes - sum(row.size for row in have)
 
     async def _send(self, reader: Reader, draft: replies.Reply, reply: ReplyText) -> None:
         now = self._source.now()
@@ -220,6 +275,9 @@ class Compose:
         )
         allowed = await self._grants(draft, container)
         async with self._db.write(event) as tx:
+            await replies.hold_draft(tx, draft.id)
+            if {row.id for row in await replies.files(tx, draft.id)} != {one.id for one in reply.files}:
+                raise InputRefused("The files changed meanwhile. Look at them, then send the reply.", "files")
             if not await replies.submit(tx, draft.id, sealed, size, allowed):
                 raise NotFound("the draft was sent already")
             if not await deliveries.replied(tx, draft.delivery_id):

@@ -13,7 +13,7 @@ from portal.clock import Source
 from portal.db import outbox, replies
 from portal.db.engine import Database
 from portal.db.orgs import Organisation
-from portal.mail import Mailer, Submitted
+from portal.mail import Mailer, Submitted, as_checked_bytes, undecoded
 from portal.model.errors import NotFound, SubmissionFailed
 from portal.model.events import Facts, ReplyFailed, ReplyHandedOver, ReplyOpened, Who
 from portal.model.ids import ReplyId
@@ -26,6 +26,9 @@ _FIELDS = {
     "From", "To", "Reply-To", "Subject", "Date", "Message-ID", "In-Reply-To", "References", "Content-Type",
     "Content-Transfer-Encoding", "MIME-Version",
 }  # fmt: skip
+
+
+_NEXT_LINE = "\r\n "
 
 
 class Handover:
@@ -45,7 +48,7 @@ class Handover:
             raise NotFound("the reply is gone")
         event = ReplyOpened(**self._facts(job, reply), reply_id=reply_id)
         opened = await self._opener.handover(event, [reply_id, *(file.id for file in files)])
-        text = ReplyText.load(opened[0].read(Kind.TEXT, reply.text_sealed))
+        text = ReplyText.load(await opened[0].read(Kind.TEXT, reply.text_sealed))
         contents = {file.id: await _whole(one, file) for one, file in zip(opened[1:], files, strict=True)}
         raw = build(text, contents, organisation, f"<{reply_id}@{self._domain}>", format_datetime(self._source.now()))
         return await self._mailer.submit(organisation.mail_from, text.to, raw)
@@ -88,7 +91,7 @@ class Handover:
 async def _whole(opened: Opened, file: replies.ReplyFile) -> bytes:
     stream = await opened.stream(Kind.PART, file.blob_key, file.id)
     try:
-        return b"".join(stream)
+        return b"".join([piece async for piece in stream])
     finally:
         stream.close()
 
@@ -98,28 +101,42 @@ def build(text: ReplyText, contents: dict[str, bytes], organisation: Organisatio
 
     Raises SubmissionFailed (permanent) when what comes out is not what was meant.
     """
+    try:
+        mail = _mail(text, contents, organisation, message_id, date)
+    except Exception as error:  # the library raises whatever it likes on text it can't take
+        raise SubmissionFailed(f"the reply can't be built: {type(error).__name__}", transient=False) from error
+    raw = _threading(text) + as_checked_bytes(mail)
+    _check(raw, text)
+    return raw
+
+
+def _threading(text: ReplyText) -> bytes:
+    """In-Reply-To and References, an id a line: the library would encode one that is longer than a line (RFC 5322 2.2.3)."""
+    ids = [("In-Reply-To", [text.in_reply_to] if text.in_reply_to else []), ("References", list(text.references))]
+    return "".join(f"{name}: {_NEXT_LINE.join(found)}\r\n" for name, found in ids if found).encode("ascii")
+
+
+def _mail(
+    text: ReplyText, contents: dict[str, bytes], organisation: Organisation, message_id: str, date: str
+) -> EmailMessage:
     ours, author = address(organisation.mail_from), address(text.author)
     mail = EmailMessage(policy=policy.SMTP.clone(utf8=not (ours.local + author.local + text.to).isascii()))
     mail["From"] = HeaderAddress(f"{text.author} via {organisation.name}", ours.local, ours.domain)
     mail["Reply-To"] = HeaderAddress("", author.local, author.domain)
     mail["To"] = HeaderAddress("", *text.to.rsplit("@", 1))
-    mail["Subject"] = text.subject
+    mail["Subject"] = undecoded(text.subject)
     mail["Date"] = date
     mail["Message-ID"] = message_id
-    if text.in_reply_to:
-        mail["In-Reply-To"] = text.in_reply_to
-    if text.references:
-        mail["References"] = " ".join(text.references)
     mail.set_content(text.text + "\n", charset="utf-8")
     for label in text.files:
         kind, _, sub = label.media_type.partition("/")
         mail.add_attachment(contents[label.id], maintype=kind, subtype=sub, filename=label.name)
-    raw = mail.as_bytes()
-    _check(raw)
-    return raw
+    return mail
 
 
-def _check(raw: bytes) -> None:
-    names = message_from_bytes(raw, policy=policy.compat32).keys()
-    if len(names) != len(set(names)) or not set(names) <= _FIELDS:
+def _check(raw: bytes, text: ReplyText) -> None:
+    mail = message_from_bytes(raw, policy=policy.compat32)
+    names, said = mail.keys(), str(mail.get("References", "")).split()
+    exact = len(names) == len(set(names)) and set(names) <= _FIELDS
+    if not exact or mail.get("In-Reply-To", "") != text.in_reply_to or said != list(text.references):
         raise SubmissionFailed("the reply came out with fields that were not meant", transient=False)

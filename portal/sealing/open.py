@@ -4,8 +4,9 @@ Content released => event durable. A crash between the two over-reports a view; 
 does not open, `OpenFailed` follows. What comes back opens only what the access was for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -18,7 +19,7 @@ from portal.db.grants import EPOCH, FOR_READER
 from portal.envelope import Damaged, RandomReader, open_sealed
 from portal.keys import Unwrapper, WrappedKey
 from portal.model.access import Access, Purpose
-from portal.model.errors import ContentDamaged, NoLongerReadable
+from portal.model.errors import ContentDamaged, NoLongerReadable, NotFound, PortalError
 from portal.model.events import (
     AttachmentOpened,
     Event,
@@ -42,39 +43,62 @@ _OPENS: dict[Purpose, frozenset[Kind]] = {
     Purpose.ORIGINAL: frozenset({Kind.ORIGINAL, Kind.HEADING}),
 }
 _NONCE = 12
+Failed = Callable[[Exception], Awaitable[None]]
+"""Puts on record that what an event announced did not open."""
 
 
 class Opened:
-    """An open container: reads the kinds of object that its access was for, and no others. Forget it with the request."""
+    """An open container: reads the kinds of object that its access was for, and no others. Forget it with the request.
+
+    What turns out to be damaged is on record before the error leaves.
+    """
 
     def __init__(
-        self, org_id: OrgId, container_id: str, dek: bytes, kinds: frozenset[Kind], part: str | None, blobs: BlobStore
+        self,
+        org_id: OrgId,
+        container_id: str,
+        dek: bytes,
+        kinds: frozenset[Kind],
+        part: str | None,
+        blobs: BlobStore,
+        failed: Failed,
     ) -> None:
         """`part` is the one attachment that may be opened; None means any."""
         self._org_id, self._container_id, self._dek = org_id, container_id, dek
-        self._kinds, self._part, self._blobs = kinds, part, blobs
+        self._kinds, self._part, self._blobs, self._failed = kinds, part, blobs, failed
 
     def _context(self, kind: Kind, part_id: str) -> bytes:
         if kind not in self._kinds or (kind is Kind.PART and self._part not in (None, part_id)):
             raise PermissionError(f"this access does not open {kind} {part_id}")
         return object_context(self._org_id, self._container_id, kind, part_id)
 
-    def read(self, kind: Kind, sealed: bytes, part_id: str = "") -> bytes:
+    async def read(self, kind: Kind, sealed: bytes, part_id: str = "") -> bytes:
         """A small object. Raises ContentDamaged."""
         try:
             return open_sealed(self._dek, self._context(kind, part_id), sealed)
         except Damaged as damage:
-            raise ContentDamaged(f"{kind} of {self._container_id}: {damage}") from damage
+            raise await self._damaged(kind, damage) from damage
 
     async def stream(self, kind: Kind, key: BlobKey, part_id: str = "") -> "OpenStream":
-        """An object in the blob store. Raises NotFound, StorageAway, ContentDamaged. Close it."""
+        """An object in the blob store. Raises ContentDamaged, also when it is lost, and StorageAway. Close it."""
         context = self._context(kind, part_id)
-        blob = await self._blobs.open(key)
         try:
-            return OpenStream(RandomReader(self._dek, context, blob.read_at, blob.size), blob)
+            blob = await self._blobs.open(key)
+        except NotFound as lost:
+            raise await self._damaged(kind, lost) from lost
+        except PortalError as error:
+            await self._failed(error)
+            raise
+        try:
+            return OpenStream(RandomReader(self._dek, context, blob.read_at, blob.size), blob, self._failed)
         except Damaged as damage:
             blob.close()
-            raise ContentDamaged(f"{kind} of {self._container_id}: {damage}") from damage
+            raise await self._damaged(kind, damage) from damage
+
+    async def _damaged(self, kind: Kind, cause: Exception) -> ContentDamaged:
+        error = ContentDamaged(f"{kind} of {self._container_id}: {cause}")
+        await self._failed(error)
+        return error
 
     def container(self, sealer: Sealer) -> Container:
         """The same container for sealing, to keep a rendition that was made for this view."""
@@ -84,23 +108,25 @@ class Opened:
 class OpenStream:
     """Authenticated plaintext of a blob, piece by piece (up to 256 KiB)."""
 
-    def __init__(self, reader: RandomReader, blob: BlobReader) -> None:
-        self._blob = blob
-        try:
-            self.size = reader.size
-        except Damaged as damage:
-            blob.close()
-            raise ContentDamaged(str(damage)) from damage
+    def __init__(self, reader: RandomReader, blob: BlobReader, failed: Failed) -> None:
+        """Raises Damaged."""
+        self._blob, self._failed = blob, failed
+        self.size = reader.size
         self._pieces = reader.chunks()
 
-    def __iter__(self) -> "OpenStream":
+    def __aiter__(self) -> "OpenStream":
         return self
 
-    def __next__(self) -> bytes:
+    async def __anext__(self) -> bytes:
+        """Raises ContentDamaged, once that is on record; what came before was whole."""
         try:
             return next(self._pieces)
+        except StopIteration:
+            raise StopAsyncIteration from None
         except Damaged as damage:
-            raise ContentDamaged(str(damage)) from damage
+            error = ContentDamaged(str(damage))
+            await self._failed(error)
+            raise error from damage
 
     def close(self) -> None:
         self._blob.close()
@@ -164,26 +190,37 @@ class Opener:
         assert event.org_id is not None
         await self._db.record(event)
         kinds = frozenset({Kind.TEXT, Kind.PART})
-        opened = []
-        for container_id in container_ids:
-            dek = await self._dek(event.org_id, container_id, GrantFor.HANDOVER, event.reply_id)
-            opened.append(Opened(event.org_id, container_id, dek, kinds, None, self._blobs))
-        return opened
+        return [
+            await self._unwrapped(event, event.org_id, container_id, (GrantFor.HANDOVER, event.reply_id), kinds, None)
+            for container_id in container_ids
+        ]
 
     async def _listed_one(self, access: Access, event: Event) -> Opened | None:
         try:
             return await self._opened(access, access.target.message_id, event)
-        except ContentDamaged:
+        except (ContentDamaged, NoLongerReadable):
             return None
 
     async def _opened(self, access: Access, container_id: str, event: Event) -> Opened:
-        target = access.target
+        target, kinds = access.target, _OPENS[access.purpose]
+        reader = (GrantFor.DELIVERY, target.delivery_id)
+        return await self._unwrapped(event, target.org_id, container_id, reader, kinds, access.part)
+
+    async def _unwrapped(
+        self,
+        event: Event,
+        org_id: OrgId,
+        container_id: str,
+        reader: tuple[GrantFor, str],
+        kinds: frozenset[Kind],
+        part: str | None,
+    ) -> Opened:
         try:
-            dek = await self._dek(target.org_id, container_id, GrantFor.DELIVERY, target.delivery_id)
-        except (ContentDamaged, NoLongerReadable) as error:
+            dek = await self._dek(org_id, container_id, *reader)
+        except PortalError as error:
             await self.failed(event, error)
             raise
-        return Opened(target.org_id, container_id, dek, _OPENS[access.purpose], access.part, self._blobs)
+        return Opened(org_id, container_id, dek, kinds, part, self._blobs, partial(self.failed, event))
 
     async def failed(self, event: Event, error: Exception) -> None:
         """Puts on record that what `event` announced did not open."""

@@ -58,8 +58,8 @@ class Codes:
         """Makes a code and queues its mail. Raises TooManyTries when enough were sent lately."""
         now, named = self._source.now(), door.named
         if named is None:
-            await self._failed(None, origin, "nobody")
             await self._nobody.send(door.key, browser)
+            await self._failed(None, origin, "nobody")  # not what was throttled: strangers would fill the record
             return
         digits, reference = code(self._source.random(16)), code_reference(self._source.random(8))
         code_id = CodeId(self._source.new_id())
@@ -123,8 +123,8 @@ class Codes:
         digits = read_code(typed)
         now, named = self._source.now(), door.named
         if named is None:
-            await self._failed(None, origin, "nobody")
             await self._nobody.check(door.key)
+            await self._failed(None, origin, "nobody")
             raise CodeRefused("a door that never opens")
         if digits is None:
             raise CodeRefused("not 8 digits")
