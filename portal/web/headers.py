@@ -2,7 +2,6 @@
 
 import secrets
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _PERMISSIONS = (
@@ -20,6 +19,7 @@ _FIXED = {
     "x-robots-tag": "noindex, nofollow",
     "cache-control": "no-store",
 }
+_ENCODED = [(name.encode(), value.encode()) for name, value in _FIXED.items()]
 _PAGE = (
     "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self'; img-src 'self'; connect-src 'self'; frame-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
@@ -56,10 +56,11 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _FIXED.items():
-                    headers.setdefault(name, value)
-                headers.setdefault("content-security-policy", _PAGE.format(nonce=nonce))
+                headers = message["headers"] = list(message.get("headers", ()))
+                own = {name.lower() for name, _ in headers}
+                headers += [header for header in _ENCODED if header[0] not in own]
+                if b"content-security-policy" not in own:
+                    headers.append((b"content-security-policy", _PAGE.format(nonce=nonce).encode()))
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

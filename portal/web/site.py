@@ -112,7 +112,6 @@ class Visit:
             "org": org or self.organisation(),
             "signed_in": self.session is not None,
             "csrf": self.csrf,
-            "path": "/" + self.request.url.path.lstrip("/"),  # "//host/" would be a link to another host
             "languages": LANGUAGES,
             "nonce": self.request.scope["nonce"],
             "status": status,

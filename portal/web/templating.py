@@ -36,7 +36,9 @@ class Pages:
         versions = _versions()
         self._environments = {lang: _environment(lang, autoescape=True) for lang in LANGUAGES}
         for environment in self._environments.values():
-            environment.globals["static"] = versions.__getitem__
+            environment.filters["static"] = (
+                versions.__getitem__
+            )  # a filter of a constant is worked out once, at compiling
             environment.globals["body_script"] = Markup(_body_script())  # noqa: S704 - our own file, pinned by its hash
 
     def render(self, name: str, lang: str, context: Mapping[str, object]) -> str:

@@ -13,6 +13,7 @@ from babel.dates import format_date
 from babel.numbers import format_decimal
 from jinja2 import pass_context
 from jinja2.runtime import Context
+from markupsafe import Markup, escape
 
 from portal.web.languages import catalogue, dates, mark
 
@@ -38,7 +39,7 @@ _UNITS = ("bytes", "KB", "MB", "GB")
 def datetime(context: Context, at: clock.datetime) -> str:
     """ "21 November 2026, 10:42", in the zone of the page; UTC is said."""
     local, zone = _local(context, at)
-    return f"{_long(local.date(), context['lang'])}, {local:%H:%M}{zone}"
+    return f"{_long(local.date(), context['lang'])}, {_time(local)}{zone}"
 
 
 @pass_context
@@ -48,10 +49,22 @@ def date(context: Context, at: clock.datetime) -> str:
 
 
 @pass_context
+def when(context: Context, at: clock.datetime) -> Markup:
+    """What `datetime` says, as a `time` element."""
+    return _element(at, datetime(context, at))
+
+
+@pass_context
+def day(context: Context, at: clock.datetime) -> Markup:
+    """What `date` says, as a `time` element."""
+    return _element(at, date(context, at))
+
+
+@pass_context
 def clock_time(context: Context, at: clock.datetime) -> str:
     """ "10:42", in the zone of the page; UTC is said."""
     local, zone = _local(context, at)
-    return f"{local:%H:%M}{zone}"
+    return f"{_time(local)}{zone}"
 
 
 @pass_context
@@ -85,6 +98,8 @@ def kind(context: Context, media_type: str) -> str:
 FILTERS: Mapping[str, Callable[..., str]] = {
     "datetime": datetime,
     "date": date,
+    "when": when,
+    "day": day,
     "clock_time": clock_time,
     "filesize": filesize,
     "day_left": day_left,
@@ -98,6 +113,14 @@ def _local(context: Context, at: clock.datetime) -> tuple[clock.datetime, str]:
         raise ValueError("a moment without a time zone cannot be shown")
     zone = str(context["tz"])
     return at.astimezone(_zone(zone)), " UTC" if zone == "UTC" else ""
+
+
+def _time(local: clock.datetime) -> str:
+    return f"{local.hour:02}:{local.minute:02}"
+
+
+def _element(at: clock.datetime, said: str) -> Markup:
+    return Markup(f'<time datetime="{at.isoformat()}">{escape(said)}</time>')  # noqa: S704 - a date in figures, and escaped words
 
 
 @lru_cache

@@ -126,9 +126,9 @@ def test_static_files_carry_their_version(pages: Pages) -> None:
     """The address changes when the file does; a file that is not there is an error."""
     content = (paths.static() / "css" / "portal.css").read_bytes()
     version = hashlib.sha256(content).hexdigest()[:8]
-    assert said(pages, "static('css/portal.css')") == f"/static/css/portal.css?v={version}"
+    assert said(pages, "'css/portal.css' | static") == f"/static/css/portal.css?v={version}"
     with pytest.raises(KeyError):
-        said(pages, "static('css/missing.css')")
+        said(pages, "'css/missing.css' | static")
 
 
 def test_stylesheet_is_small() -> None:
