@@ -1,5 +1,6 @@
 """The engine for more than one host: PostgreSQL by asyncpg."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -36,6 +37,7 @@ class PostgresBackend:
         )
         self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._opening = asyncio.Lock()
         self.dialect = self._engine.dialect
 
     @asynccontextmanager
@@ -51,11 +53,11 @@ class PostgresBackend:
 
     async def _hot(self) -> "asyncpg.Pool[asyncpg.Record]":
         if self._pool is None:
-            pool = asyncpg.create_pool(self._dsn, min_size=1, max_size=8, command_timeout=30, server_settings=_DURABLE)
-            self._pool = pool  # set before the await: two first callers wait for the same pool
-            await pool
-        else:
-            await self._pool  # returns at once when it is open
+            async with self._opening:  # a pool that is being opened refuses whoever else comes
+                if self._pool is None:
+                    self._pool = await asyncpg.create_pool(
+                        self._dsn, min_size=1, max_size=8, command_timeout=30, server_settings=_DURABLE
+                    )
         return self._pool
 
     async def fetch(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
