@@ -34,7 +34,7 @@ class Preparing:
 
     async def _prepare(self, container: Container, pieces: Sequence[bytes]) -> None:
         try:
-            await prepare(self._db, self._renderer, container, _stream(pieces), self._source.now())
+            await prepare(self._db, self._renderer, container, _stream(pieces), self._source.now(), again=True)
         except PortalError as error:
             self._log.warning("not prepared", message_id=container.id, error=type(error).__name__)
 

@@ -46,9 +46,18 @@ class _SealingSink:
 
 
 async def prepare(
-    db: Database, renderer: Renderer, container: Container, raw: AsyncIterator[bytes], now: datetime
+    db: Database,
+    renderer: Renderer,
+    container: Container,
+    raw: AsyncIterator[bytes],
+    now: datetime,
+    *,
+    again: bool = False,
 ) -> Rendition:
-    """The rendition of `raw`, kept. Raises a PortalError when it can't be kept; then it is made again for the next view."""
+    """The rendition of `raw`, kept. Raises a PortalError when it can't be kept; then it is made again for the next view.
+
+    With `again`, an unparsable one is not kept: the process may have been killed for another's sake, so the first view tries anew.
+    """
     sink = _SealingSink(container)
     try:
         rendition = await renderer.render(raw, sink)
@@ -62,6 +71,8 @@ async def prepare(
         sink.kept.clear()
         if rendition.parts:
             raise PortalError("the renderer named attachments that it did not hand out")
+    if again and "unparsable" in rendition.problems:
+        return rendition
     sealed = container.seal(Kind.RENDITION, dump(rendition))
     message_id = MessageId(container.id)
     await db.note(*messages.keep_rendition(message_id, container.org_id, rendition.version, sealed, now, sink.kept))
