@@ -168,10 +168,11 @@ class Serving:
     async def kill(self) -> None:
         """SIGKILL to the server alone; returns once it and the render processes it leaves behind are gone."""
         assert self._process is not None
+        left = children(self._process.pid)
         self._process.kill()
         await asyncio.to_thread(self._process.wait)
         deadline = time.monotonic() + 10
-        while _lives(self._process.pid):
+        while any(_lives(one) for one in left):
             assert time.monotonic() < deadline, "render processes outlive their server"
             await asyncio.sleep(0.01)
         self._process = None
@@ -203,12 +204,22 @@ async def serving(where: Place, roles: Sequence[str] = ()) -> AsyncIterator[Serv
         await one.stop()
 
 
-def _lives(group: int) -> bool:
+def children(pid: int) -> set[int]:
+    """The processes that a process has started, such as its renderers."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it ended meanwhile
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.add(int(stat.parent.name))
+    return found
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process runs; one that only waits to be reaped does not."""
     try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
         return False
-    return True
 
 
 async def _answers(port: int) -> bool:
