@@ -201,6 +201,15 @@ class KnownRelay:
     secret_hash: bytes | None
 
 
+_ENABLED = Hot(
+    lambda insert: select(relays.c.id).where(relays.c.id == bindparam("relay"), relays.c.disabled_at.is_(None))
+)
+
+
+async def relay_enabled(db: Database, relay_id: RelayId) -> bool:
+    return await db.row(_ENABLED, relay=relay_id) is not None
+
+
 async def relay_by_username(db: Database, username: str) -> KnownRelay | None:
     row = await db.row(_BY_USERNAME, username=username)
     return KnownRelay(*row) if row else None

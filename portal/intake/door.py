@@ -53,6 +53,9 @@ class IntakeDoor:
         return Relay(known.id, known.org_id, known.name)
 
     async def check_sender(self, relay: Relay, mail_from: str, origin: str) -> None:
+        if not await orgs.relay_enabled(self._db, relay.id):  # disabled while its connection stayed open
+            await self.refuse(relay, origin, "RelayUnknown")
+            raise RelayUnknown("the relay was disabled")
         if not mail_from:  # RFC 5321 4.5.5: only reports have none, and only a return path takes them
             return
         try:

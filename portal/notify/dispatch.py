@@ -75,6 +75,8 @@ class Dispatch:
             raw = mail_with_link(self._letters, told, kind.value, payload, delivery.expires_at)
             return _Ready(f"bounce+{payload.return_token}@{self._domain}", to, raw)
         if kind is MailKind.CODE:
+            if now >= job.give_up_at:  # after a long stop: its time is over, and nobody waits for it
+                raise NotNeeded
             code = CodePayload.load(await self._payload(job))
             to = await self._recipient(delivery)
             raw = mail_with_code(self._letters, self._told(organisation, code.language, to, now, job.id), code)
