@@ -10,6 +10,7 @@ from portal.db.hot import Hot, Statement
 from portal.db.tables import micros, outbox
 from portal.db.tx import BookkeepingTx, ReadTx
 from portal.model.ids import DeliveryId, EpochId, JobId, OrgId
+from portal.model.mails import MailKind, give_up_at
 
 _ADD = Hot(
     lambda insert: insert(outbox).values(
@@ -35,6 +36,34 @@ class Job:
     give_up_at: datetime
     return_hash: bytes | None = None
     attempts: int = 0
+
+
+def job_for(
+    job_id: str,
+    org_id: OrgId,
+    kind: MailKind,
+    delivery_id: DeliveryId,
+    now: datetime,
+    *,
+    subject_id: str | None = None,
+    epoch_id: EpochId | None = None,
+    payload_sealed: bytes | None = None,
+    return_hash: bytes | None = None,
+) -> Job:
+    """A job that is due now, and tried as long as its kind is worth it."""
+    return Job(
+        id=JobId(job_id),
+        org_id=org_id,
+        kind=kind.value,
+        delivery_id=delivery_id,
+        subject_id=subject_id,
+        epoch_id=epoch_id,
+        payload_sealed=payload_sealed,
+        made_at=now,
+        due_at=now,
+        give_up_at=give_up_at(kind, now),
+        return_hash=return_hash,
+    )
 
 
 def _values(job: Job) -> dict[str, Any]:
@@ -92,6 +121,13 @@ async def settle(tx: BookkeepingTx, job: Job, settled: Settled) -> bool:
         "epoch_id": None,
     }
     return await tx.change(update(outbox).where(outbox.c.id == job.id, outbox.c.state == "queued").values(values)) == 1
+
+
+async def came_back(tx: BookkeepingTx, job: Job, answer: str) -> None:
+    """A mail that a host had taken was returned: its page is to say so."""
+    await tx.change(
+        update(outbox).where(outbox.c.id == job.id, outbox.c.state == "done").values(state="failed", answer=answer)
+    )
 
 
 async def put_back(tx: BookkeepingTx, job: Job, due_at: datetime, answer: str) -> None:

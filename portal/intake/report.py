@@ -11,10 +11,10 @@ from portal.db import deliveries, outbox
 from portal.db.engine import Database
 from portal.intake import Accepted, Relay
 from portal.mime.report import MAX_REPORT_BYTES, read_report
-from portal.model.events import NoticeBounced, Who
-from portal.model.ids import DeliveryId, JobId, OrgId
+from portal.model.events import CodeFailed, Facts, NoticeBounced, Who
+from portal.model.ids import DeliveryId, OrgId
 from portal.model.links import token_hash
-from portal.model.mails import MailKind, give_up_at
+from portal.model.mails import MailKind
 from portal.model.parties import Address
 
 PREFIX = "bounce+"
@@ -53,33 +53,26 @@ class ReportSubmission:
             delivery = await deliveries.one(tx, job.delivery_id) if job else None
         if job is None or delivery is None or job.org_id != self._relay.org_id:
             return
-        now = self._source.now()
-        event = NoticeBounced(
-            at=now,
+        facts = Facts(
+            at=self._source.now(),
             who=Who.RELAY,
             actor=self._relay.id,
             org_id=job.org_id,
             message_id=delivery.message_id,
             delivery_id=delivery.id,
-            action=action,
-            status=status,
+            session=None,
+            origin=None,
         )
-        async with self._db.write(event) as changed:
+        if job.kind == MailKind.CODE:
+            failed = CodeFailed(**facts, code_id=job.subject_id or "", reason=f"bounced {status}")
+            async with self._db.write(failed) as told:
+                await outbox.came_back(told, job, f"{status} returned by the recipient's mail host".strip())
+            return
+        async with self._db.write(NoticeBounced(**facts, action=action, status=status)) as changed:
             if await deliveries.bounced(changed, delivery.id):
                 await outbox.enqueue(changed, self._undelivered(job.org_id, delivery.id))
         self._wake()
 
     def _undelivered(self, org_id: OrgId, delivery_id: DeliveryId) -> outbox.Job:
         now = self._source.now()
-        return outbox.Job(
-            id=JobId(self._source.new_id()),
-            org_id=org_id,
-            kind=MailKind.UNDELIVERED.value,
-            delivery_id=delivery_id,
-            subject_id=None,
-            epoch_id=None,
-            payload_sealed=None,
-            made_at=now,
-            due_at=now,
-            give_up_at=give_up_at(MailKind.UNDELIVERED, now),
-        )
+        return outbox.job_for(self._source.new_id(), org_id, MailKind.UNDELIVERED, delivery_id, now)

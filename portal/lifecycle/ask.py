@@ -9,8 +9,7 @@ from portal.db.deliveries import Stored
 from portal.db.engine import Database
 from portal.model.access import Reader, facts
 from portal.model.events import AskedAgain
-from portal.model.ids import JobId
-from portal.model.mails import MailKind, give_up_at
+from portal.model.mails import MailKind
 
 
 class Asking:
@@ -25,18 +24,7 @@ class Asking:
             return stored.asked_at
         now = self._source.now()
         target = stored.target
-        job = outbox.Job(
-            id=JobId(self._source.new_id()),
-            org_id=target.org_id,
-            kind=MailKind.ASKED.value,
-            delivery_id=target.delivery_id,
-            subject_id=None,
-            epoch_id=None,
-            payload_sealed=None,
-            made_at=now,
-            due_at=now,
-            give_up_at=give_up_at(MailKind.ASKED, now),
-        )
+        job = outbox.job_for(self._source.new_id(), target.org_id, MailKind.ASKED, target.delivery_id, now)
         async with self._db.write(AskedAgain(**facts(reader, target, now))) as tx:
             if await deliveries.asked(tx, target.delivery_id):
                 await outbox.enqueue(tx, job)

@@ -23,11 +23,12 @@ class NoticePayload:
 
 @dataclass(frozen=True)
 class CodePayload:
-    """What the mail with a code says."""
+    """What the mail with a code says, and the token of its return path."""
 
     code: str
     reference: str
     language: str
+    return_token: str
 
     def dump(self) -> bytes:
         return json.dumps(asdict(self)).encode()

@@ -16,7 +16,7 @@ from portal.mail import Mailer, Submitted
 from portal.model.errors import NotFound
 from portal.model.events import CodeFailed, CodeSent, Facts, NoticeFailed, NoticeSent, SenderNotTold, SenderTold, Who
 from portal.model.ids import JobId
-from portal.model.mails import MailKind, give_up_at
+from portal.model.mails import MailKind
 from portal.model.message import READABLE
 from portal.model.notice import CodePayload, NoticePayload
 from portal.notify.dsn import delivery_report
@@ -80,7 +80,7 @@ class Dispatch:
             code = CodePayload.load(await self._payload(job))
             to = await self._recipient(delivery)
             raw = mail_with_code(self._letters, self._told(organisation, code.language, to, now, job.id), code)
-            return _Ready(organisation.mail_from, to, raw)
+            return _Ready(f"bounce+{code.return_token}@{self._domain}", to, raw)
         return await self._to_sender(kind, job, organisation, delivery, now)
 
     async def _to_sender(
@@ -161,18 +161,7 @@ class Dispatch:
 
     def _news(self, job: outbox.Job, kind: MailKind) -> outbox.Job:
         now = self._source.now()
-        return outbox.Job(
-            id=JobId(self._source.new_id()),
-            org_id=job.org_id,
-            kind=kind.value,
-            delivery_id=job.delivery_id,
-            subject_id=None,
-            epoch_id=None,
-            payload_sealed=None,
-            made_at=now,
-            due_at=now,
-            give_up_at=give_up_at(kind, now),
-        )
+        return outbox.job_for(self._source.new_id(), job.org_id, kind, job.delivery_id, now)
 
     async def _facts(self, job: outbox.Job) -> Facts:
         async with self._db.read() as tx:

@@ -26,8 +26,8 @@ from portal.model.errors import (
     TooManyFiles,
 )
 from portal.model.events import ReadDenied, ReplySubmitted, Who
-from portal.model.ids import BlobKey, DeliveryId, JobId, ReplyId
-from portal.model.mails import MailKind, give_up_at
+from portal.model.ids import BlobKey, DeliveryId, ReplyId
+from portal.model.mails import MailKind
 from portal.model.reply import FileLabel, ReplyText, reply_subject
 from portal.sealing import Field, Grant, GrantFor, Kind
 from portal.sealing.open import Fields, Opener
@@ -286,17 +286,8 @@ class Compose:
 
     def _job(self, draft: replies.Reply) -> outbox.Job:
         now = self._source.now()
-        return outbox.Job(
-            id=JobId(self._source.new_id()),
-            org_id=draft.org_id,
-            kind=MailKind.REPLY.value,
-            delivery_id=draft.delivery_id,
-            subject_id=draft.id,
-            epoch_id=None,
-            payload_sealed=None,
-            made_at=now,
-            due_at=now,
-            give_up_at=give_up_at(MailKind.REPLY, now),
+        return outbox.job_for(
+            self._source.new_id(), draft.org_id, MailKind.REPLY, draft.delivery_id, now, subject_id=draft.id
         )
 
 

@@ -10,7 +10,7 @@ from portal.db.hot import Statement
 from portal.db.tables import micros
 from portal.model.ids import DeliveryId, JobId, OrgId
 from portal.model.links import TOKEN_BYTES, keyed_hash, link_token, reference, return_token, token_hash
-from portal.model.mails import MailKind, give_up_at
+from portal.model.mails import MailKind
 from portal.model.notice import NoticePayload
 from portal.sealing.seal import Sealer
 
@@ -32,17 +32,14 @@ class Announcer:
         payload = NoticePayload(token, typed, language, back)
         field = await self._sealer.field(org_id, job_id, kind.value, payload.dump())
         link = links.add(token_hash(token), keyed_hash(self._key, typed), org_id, delivery_id, micros(now))
-        job = outbox.Job(
-            id=job_id,
-            org_id=org_id,
-            kind=kind.value,
-            delivery_id=delivery_id,
-            subject_id=None,
+        job = outbox.job_for(
+            job_id,
+            org_id,
+            kind,
+            delivery_id,
+            now,
             epoch_id=field.epoch_id,
             payload_sealed=field.sealed,
-            made_at=now,
-            due_at=now,
-            give_up_at=give_up_at(kind, now),
             return_hash=token_hash(back),
         )
         return [link], job

@@ -17,8 +17,8 @@ from portal.model.codes import CODE_LIFE, TRIES_A_CODE, one_more, wait_to_send, 
 from portal.model.errors import CodeRefused, TooManyTries
 from portal.model.events import CodeRequested, Facts, SignInFailed, Who
 from portal.model.ids import CodeId, JobId
-from portal.model.links import code, code_reference, keyed_hash, read_code, token_hash
-from portal.model.mails import MailKind, give_up_at
+from portal.model.links import code, code_reference, keyed_hash, read_code, return_token, token_hash
+from portal.model.mails import MailKind
 from portal.model.notice import CodePayload
 from portal.sealing import Field
 from portal.sealing.open import Fields
@@ -73,7 +73,9 @@ class Codes:
             made_at=now,
             expires_at=now + CODE_LIFE,
         )
-        job = await self._job(named, code_id, CodePayload(digits, reference, language), now)
+        job = await self._job(
+            named, code_id, CodePayload(digits, reference, language, return_token(self._source.random(16))), now
+        )
         try:
             await self._queue(CodeRequested(**_facts(named, origin, now), code_id=code_id), made, job)
         except TooManyTries:
@@ -156,17 +158,16 @@ class Codes:
     async def _job(self, named: Named, code_id: CodeId, payload: CodePayload, now: datetime) -> outbox.Job:
         job_id = JobId(self._source.new_id())
         field = await self._sealer.field(named.org_id, job_id, MailKind.CODE.value, payload.dump())
-        return outbox.Job(
-            id=job_id,
-            org_id=named.org_id,
-            kind=MailKind.CODE.value,
-            delivery_id=named.delivery_id,
+        return outbox.job_for(
+            job_id,
+            named.org_id,
+            MailKind.CODE,
+            named.delivery_id,
+            now,
             subject_id=code_id,
             epoch_id=field.epoch_id,
             payload_sealed=field.sealed,
-            made_at=now,
-            due_at=now,
-            give_up_at=give_up_at(MailKind.CODE, now),
+            return_hash=token_hash(payload.return_token),
         )
 
 
