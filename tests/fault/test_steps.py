@@ -10,9 +10,11 @@ import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sized
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from pathlib import Path
 from typing import Any
+from uuid import RFC_4122, UUID
 
 import pytest
 
@@ -26,7 +28,7 @@ from portal.keys.keyring import KeyringUnwrapper, KeyringWrapper
 from portal.mail import submission
 from portal.model.errors import KeysAway, StorageAway
 from portal.model.events import Event
-from portal.model.ids import BlobKey, DeliveryId
+from portal.model.ids import BlobKey, DeliveryId, uuid7
 from portal.orgs.setup import Setup
 from portal.worker import Worker
 from tests.fault.live import RelayLogin, Serving, children, edge, hand_over, place, relay
@@ -136,6 +138,7 @@ async def test_a_notice_outlives_its_host(world: World, monkeypatch: pytest.Monk
         assert await worker.send_due() == 0
     assert len(await world.events("NoticeSent")) == 1
     if manner != "down":
+        assert all(b"\r\nAuto-Submitted: auto-generated\r\n" in raw for raw in ill.taken)
         assert (len(ill.names), len(set(ill.names))) == (2 if manner in ("drop", "mute") else 1, 1)
 
 
@@ -148,6 +151,8 @@ async def test_a_refusal_for_good_is_told_to_the_sender(world: World) -> None:
         ill.manner = "take"
         assert await worker.send_due() == 1
     assert b"multipart/report" in ill.taken[0]
+    assert b'report-type="delivery-status"' in ill.taken[0]
+    assert b"Auto-Submitted: auto-" in ill.taken[0]
 
 
 @pytest.mark.parametrize("manner", ["451 4.7.1 later", "drop"])
@@ -456,6 +461,15 @@ async def test_a_dead_workers_mail_is_sent_whatever_the_clock_does(world: World,
         world.clock.forward(hours=1)
     assert await world.worker.send_due() == 1
     assert len(await world.events("NoticeSent")) == 1
+
+
+def test_ids_sort_by_the_moment_they_were_made() -> None:
+    """A UUIDv7 has its version, its variant and its time, and sorts within a millisecond too, whatever chance gave it."""
+    at = datetime(2026, 11, 21, 10, 42, tzinfo=UTC)
+    made = [uuid7(at + timedelta(microseconds=step), bytes([255 - step]) * 8) for step in range(50)]
+    assert made == sorted(made)
+    assert {(UUID(one).version, UUID(one).variant) for one in made} == {(7, RFC_4122)}
+    assert {UUID(one).int >> 80 for one in made} == {int(at.timestamp() * 1000)}
 
 
 async def _claimed_only(worker: Any) -> None:
