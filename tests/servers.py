@@ -49,6 +49,15 @@ class Postgres:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
+    def await_ready(self) -> None:
+        """It listens a moment before it takes anybody in."""
+        for _ in range(_START_SECONDS * 10):
+            with suppress(AssertionError):
+                self.sql("SELECT 1")
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"PostgreSQL was not ready in {_START_SECONDS} s")
+
     def fresh(self, template: str = "template0") -> str:
         """The name of a new database."""
         self._made += 1
@@ -82,7 +91,9 @@ def postgres() -> Iterator[Postgres]:
             server = subprocess.Popen([*user, binaries / "postgres", "-D", data], stdout=log, stderr=log, cwd=folder)
         try:
             _await_port(port, server, folder / "log")
-            yield Postgres(port, binaries / "psql")
+            made = Postgres(port, binaries / "psql")
+            made.await_ready()
+            yield made
         finally:
             server.send_signal(signal.SIGINT)  # a fast shutdown: open connections are ended
             try:

@@ -1,9 +1,11 @@
 """What Mallory can reach besides the site: the rows and the blobs. Tests change them here, past every rule of the house."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx2
 from sqlalchemy import RowMapping, Table, select, text, update
 
 from portal.db import deliveries
@@ -83,6 +85,16 @@ def blobs(folder: Path) -> list[Path]:
     return sorted(path for path in (folder / "blobs").rglob("*") if path.is_file())
 
 
+def files_of(folder: Path) -> set[Path]:
+    return {path for path in folder.iterdir() if path.is_file()}
+
+
+def holding(folder: Path, *canaries: bytes) -> list[Path]:
+    """The files below a folder that have one of these words in them."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return [path for path in found if any(canary in path.read_bytes() for canary in canaries)]
+
+
 def blob(folder: Path, key: str) -> Path:
     return folder / "blobs" / key[-2:] / key
 
@@ -90,3 +102,10 @@ def blob(folder: Path, key: str) -> Path:
 async def prepared(world: World) -> None:
     """Waits until what was accepted is prepared for reading."""
     await world.house.preparing.drain(10)
+
+
+def plain(answer: httpx2.Response) -> tuple[Any, ...]:
+    """An answer without what differs from one request to the next."""
+    random = r'nonce="[^"]+"|name="csrf" value="[^"]+"|/messages/[\w./?=-]+'
+    headers = {name: re.sub(r"nonce-[\w-]+", "", value) for name, value in answer.headers.items()}
+    return answer.status_code, len(answer.content), re.sub(random, "", answer.text), headers
