@@ -64,6 +64,7 @@ def error_page(visit: Visit, error: Exception) -> Response:
         say=speak(say, visit.language, **values),
         next_href=next_href,
         next_text=speak(next_text, visit.language),
+        here="" if visit.request.method == "GET" else "/",
     )
     if status == 503:
         response.headers["retry-after"] = str(_RETRY_SECONDS)

@@ -93,7 +93,7 @@ def _item(one: InboxLine, visit: Visit) -> Item:
     return Item(
         id=target.delivery_id,
         href=f"/messages/{target.delivery_id}",
-        subject=(heading.subject if heading else "") or "…",
+        subject=heading.subject if heading else "",
         sender=(heading.sender if heading else "") or (org.name if org else ""),
         sent_at=one.line.accepted_at,
         expires_at=target.expires_at,
@@ -204,10 +204,14 @@ async def body(visit: Visit) -> Response:
     if view.rendition.html is None:
         raise NotFound("this message has no HTML")
     html = Markup(view.rendition.html)  # noqa: S704 - made harmless by portal/mime/clean.py, and behind a CSP of its own
-    context = {"html": html, "subject": view.cover.heading.subject, "script": True}
+    # On its own page nobody asks for its height. Where no script may run, a browser follows no refresh either: in the
+    # frame our page's frame-src stops one, alone nothing else would.
+    framed = visit.request.headers.get("sec-fetch-dest") == "iframe"
+    context = {"html": html, "subject": view.cover.heading.subject, "script": framed}
+    policy = _framed() if framed else printed_mail()
     return HTMLResponse(
         visit.site.pages.render("recipient/body.html", visit.language, context),
-        headers={"content-security-policy": _framed(), "cross-origin-opener-policy": "unsafe-none"},
+        headers={"content-security-policy": policy, "cross-origin-opener-policy": "unsafe-none"},
     )
 
 

@@ -162,6 +162,7 @@ def _page(
         item=Head(f"/messages/{wanted}"),
         heading=cover.heading,
         action=f"/messages/{wanted}/reply",
+        here=f"/messages/{wanted}/reply",
         text=text,
         error=wrong,
         limits=visit.site.compose.limits,

@@ -178,7 +178,7 @@ async def sign_out(visit: Visit) -> Response:
     if session:
         await visit.site.sessions.end(session, visit.origin)
         visit.session = None
-    response = visit.page("signed_out", org=org)
+    response = visit.page("signed_out", org=org, here="/")
     response.delete_cookie(SESSION_COOKIE, path="/", secure=True, httponly=True, samesite="lax")
     response.headers["clear-site-data"] = '"cache", "storage"'
     return response

@@ -112,6 +112,7 @@ class Visit:
             "org": org or self.organisation(),
             "signed_in": self.session is not None,
             "csrf": self.csrf,
+            "here": "",  # the page's own address, for its links to itself; said where a form's answer has none to load
             "languages": LANGUAGES,
             "nonce": self.request.scope["nonce"],
             "status": status,

@@ -205,7 +205,7 @@ def draw(pages: Pages, name: str, lang: str = "en", theme: str = "", ways: str =
     common = {
         "dir": ways or direction(lang), "theme": theme, "org": CLINIC if page.has_org else None,
         "signed_in": page.signed_in, "csrf": "t0ken",
-        "path": f"/{name}", "languages": LANGUAGES,
+        "here": "", "languages": LANGUAGES,
     }  # fmt: skip
     return pages.render(f"recipient/{page.template}.html", lang, {**common, **page.context})
 

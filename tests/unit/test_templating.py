@@ -145,7 +145,7 @@ def test_forgotten_name_is_an_error(pages: Pages) -> None:
 def test_page_escapes_what_strangers_wrote(pages: Pages) -> None:
     """Markup in a name stays text."""
     page = pages.render("recipient/signed_out.html", "en", {
-        "dir": "ltr", "theme": "", "org": CLINIC, "signed_in": False, "csrf": "", "path": "/", "languages": LANGUAGES,
+        "dir": "ltr", "theme": "", "org": CLINIC, "signed_in": False, "csrf": "", "here": "", "languages": LANGUAGES,
     })  # fmt: skip
     assert "Northside &lt;Clinic&gt; &amp; Sons" in page
     assert "<Clinic>" not in page
