@@ -91,8 +91,8 @@ class House:
         return EpochKeys(self.db, KeyringUnwrapper(self.keyring), self.source, self.settings.epoch_cache)
 
     def intake(self) -> Intake:
-        """Holds nothing that reads."""
-        house = IntakeHouse(self.db, self.sealer, self.announcer, self.preparing, self.wake)
+        """Holds nothing that reads, nor this house, which could make what does."""
+        house = IntakeHouse(self.db, self.sealer, self.announcer, self.preparing, self.wakes.set)
         settings = self.settings
         return IntakeDoor(
             self.db,

@@ -33,7 +33,8 @@ class IntakeDoor:
         self._seen: dict[RelayId, datetime] = {}
 
     async def relay_by_password(self, name: str, password: str, origin: str) -> Relay:
-        known = await orgs.relay_by_username(self._db, name)
+        written = name.isascii() and name.isprintable()  # else no relay's: PostgreSQL takes no NUL in a text
+        known = await orgs.relay_by_username(self._db, name) if written else None
         given = keyed_hash(self._key, password)
         if not hmac.compare_digest(given, (known and known.secret_hash) or bytes(32)) or known is None:
             hashed = keyed_hash(self._key, "name", name).hex()
