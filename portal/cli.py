@@ -33,7 +33,7 @@ app.add_typer(keys_app, name="keys", help="Key-encryption keys.")
 app.add_typer(message_app, name="message", help="Messages and their deliveries: metadata only.")
 app.add_typer(audit_app, name="audit", help="The record of who saw what.")
 app.add_typer(config_app, name="config", help="Settings.")
-out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+out, err = Console(highlight=False), Console(stderr=True, highlight=False, soft_wrap=True)
 
 Org = Annotated[str, typer.Option("--org", help="The organisation's short name.")]
 
@@ -155,7 +155,7 @@ def doctor() -> None:
 
     findings = _run(examine(_settings()))
     for one in findings:
-        out.print(f"{'ok  ' if one.ok else 'BAD '} {one.name}: {one.said}", markup=False)
+        out.print(f"{'ok  ' if one.ok else 'BAD '} {one.name}: {one.said}", markup=False, soft_wrap=True)
     if not all(one.ok for one in findings):
         sys.exit(1)
 
@@ -558,7 +558,7 @@ def _time(at: datetime | None) -> str:
 def _table(columns: tuple[str, ...], rows: "Sequence[tuple[str, ...]]") -> None:
     if not out.is_terminal:
         for row in rows:
-            out.print("\t".join(row), markup=False, soft_wrap=True)
+            print("\t".join(row))  # rich would make spaces of the tabs
         return
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
