@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import insert, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from portal.clock import Source
 from portal.db import audit
@@ -32,10 +32,17 @@ _RECORD = insert(audit_events)
 
 
 def sqlite_path(url: str) -> Path | None:
-    """The file of an SQLite URL; None for another engine."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
+    """The file of an SQLite URL; None for PostgreSQL. Raises RefusesToStart for any other URL."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:  # its text has the URL, and that the password
+        raise RefusesToStart(
+            "PORTAL_DATABASE_URL is no URL; write sqlite:////path/portal.db or postgresql://..."
+        ) from None
+    if parsed.get_backend_name() == "postgresql":
         return None
+    if parsed.get_backend_name() != "sqlite":
+        raise RefusesToStart(f"PORTAL_DATABASE_URL: {parsed.get_backend_name()} is not an engine the portal knows")
     if not parsed.database:
         raise RefusesToStart("PORTAL_DATABASE_URL names no file; write sqlite:////var/lib/portal/portal.db")
     return Path(parsed.database)
@@ -47,12 +54,9 @@ def _backend(url: str) -> Backend:
         from portal.db.sqlite import SqliteBackend
 
         return SqliteBackend(path)
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "postgresql":
-        from portal.db.postgres import PostgresBackend
+    from portal.db.postgres import PostgresBackend
 
-        return PostgresBackend(parsed.set(drivername="postgresql+asyncpg"))
-    raise RefusesToStart(f"PORTAL_DATABASE_URL: {parsed.get_backend_name()} is not an engine the portal knows")
+    return PostgresBackend(make_url(url).set(drivername="postgresql+asyncpg"))
 
 
 @contextmanager
