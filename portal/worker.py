@@ -108,6 +108,8 @@ class Worker:
                 await self._dispatch.failed(job, str(error))
             return
         due_at = now + wait_before(attempt, random.random())  # noqa: S311 - spreads tries, guards nothing
+        if isinstance(error, SubmissionFailed) and error.unclear and job.kind in (MailKind.NOTICE, MailKind.REMINDER):
+            due_at = max(due_at, now + LEASE)  # it may be there: nobody is notified twice within the lease
         async with self._db.bookkeeping() as tx:
             await outbox.put_back(tx, job, min(due_at, job.give_up_at), str(error))
 

@@ -42,7 +42,7 @@ class Submission:
                 options.append("BODY=8BITMIME")
             await client.mail(mail_from, options=options, encoding="utf-8" if utf8 else "ascii")
             await client.rcpt(rcpt_to, encoding="utf-8" if utf8 else "ascii")
-            reply = await client.data(raw)
+            reply = await _answer(client, raw)
             return self._submitted(client, f"{reply.code} {reply.message}")
 
     async def check(self) -> Submitted:
@@ -66,6 +66,18 @@ class Submission:
         tls = client.transport.get_extra_info("ssl_object") if client.transport else None
         said = f"{tls.version()} {tls.cipher()[0]}" if tls else ""
         return Submitted(self.host, said, one_line(reply))
+
+
+async def _answer(client: aiosmtplib.SMTP, raw: bytes) -> aiosmtplib.SMTPResponse:
+    """Sends the mail itself. Raises SubmissionFailed, unclear, when no answer came."""
+    try:
+        return await client.data(raw)
+    except aiosmtplib.SMTPResponseException:
+        raise
+    except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+        raise SubmissionFailed(
+            "the submission host did not say whether it took the mail", transient=True, unclear=True
+        ) from error
 
 
 class _Session:

@@ -159,13 +159,16 @@ class KeysAway(PortalError):
 
 
 class SubmissionFailed(PortalError):
-    """The submission host did not take a mail. `transient` is per instance: it is the host's own verdict."""
+    """The submission host did not take a mail. `transient` is per instance: it is the host's own verdict.
+
+    `unclear` is set when it had the whole mail and its answer was lost: it may have taken it.
+    """
 
     say = "The mail could not be sent."
 
-    def __init__(self, text: str, *, transient: bool) -> None:
+    def __init__(self, text: str, *, transient: bool, unclear: bool = False) -> None:
         super().__init__(text)
-        self.transient = transient
+        self.transient, self.unclear = transient, unclear
 
 
 class RefusesToStart(PortalError):

@@ -69,6 +69,8 @@ class Dispatch:
         if kind in (MailKind.NOTICE, MailKind.REMINDER):
             if delivery.state not in READABLE or now >= delivery.expires_at:
                 raise NotNeeded
+            if kind is MailKind.REMINDER and delivery.opened_at:
+                raise NotNeeded
             payload = NoticePayload.load(await self._payload(job))
             to = await self._recipient(delivery)
             told = self._told(organisation, payload.language, to, now, job.id)

@@ -99,6 +99,6 @@ def letter_to_sender(letters: Letters, told: Told, name: str, delivery: Delivery
         "message_ref": delivery.message_id,
         "sent_at": delivery.accepted_at,
         "hidden_recipient": address(recipient).partly_hidden(),
-        "reason": "bounced" if delivery.bounced_at else "not accepted",
+        "reason": delivery.state.value if name == "asked" else "bounced" if delivery.bounced_at else "not accepted",
     }
     return letters.render(name, told.language, context)
