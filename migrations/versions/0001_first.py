@@ -387,7 +387,7 @@ def _audit() -> None:
         sa.Column("detail", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_audit_events"),
     )
-    op.create_index("ix_audit_events_delivery_id", "audit_events", ["delivery_id"], unique=False)
+    op.create_index("ix_audit_events_delivery", "audit_events", ["delivery_id", "id"], unique=False)
     op.create_index("ix_audit_events_org", "audit_events", ["org_id", "id"], unique=False)
 
 

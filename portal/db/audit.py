@@ -114,7 +114,7 @@ _SEEN = Hot(
         .where(t.c.delivery_id == bindparam("delivery"), t.c.at < bindparam("before", type_=t.c.at.type))
         .where(t.c.kind.in_([literal(kind) for kind in _SHOWN]))
         .order_by(t.c.id.desc())
-        .limit(50)
+        .limit(10)
     )
 )
 
@@ -129,6 +129,6 @@ class Seen:
 
 
 async def seen(db: "Database", delivery_id: DeliveryId, before: datetime) -> list[Seen]:
-    """The last fifty times that content of a delivery was released, newest first."""
+    """The last ten times that content of a delivery was released, newest first."""
     rows = await db.rows(_SEEN, delivery=delivery_id, before=micros(before))
     return [Seen(instant(at), kind, str(json.loads(detail).get("part", ""))) for at, kind, detail in rows]

@@ -130,6 +130,7 @@ async def language(db: Database, org_id: OrgId) -> str:
 _POLICY = Hot(
     lambda insert: (
         select(
+            organisations.c.language,
             policies.c.id,
             policies.c.org_id,
             policies.c.name,
@@ -140,6 +141,7 @@ _POLICY = Hot(
             policies.c.reply_allowed,
             policies.c.assurance,
         )
+        .join(organisations, organisations.c.id == policies.c.org_id)
         .where(policies.c.org_id == bindparam("org_id"), policies.c.name == bindparam("name"))
         .order_by(policies.c.version.desc())
         .limit(1)
@@ -147,14 +149,14 @@ _POLICY = Hot(
 )
 
 
-async def policy_in_force(db: Database, org_id: OrgId, name: str) -> Policy | None:
+async def policy_in_force(db: Database, org_id: OrgId, name: str) -> tuple[Policy, str] | None:
+    """The newest version of a policy class, and the language of the organisation."""
     row = await db.row(_POLICY, org_id=org_id, name=name)
     if row is None:
         return None
-    id_, org, name, version, life, reminder, retention, reply, assurance = row
-    return Policy(
-        PolicyId(id_), OrgId(org), name, version, life, reminder, retention, bool(reply), Assurance(assurance)
-    )
+    language, id_, org, name, version, life, reminder, retention, reply, assurance = row
+    times = (life, reminder, retention)
+    return Policy(PolicyId(id_), OrgId(org), name, version, *times, bool(reply), Assurance(assurance)), str(language)
 
 
 async def set_policy(tx: WriteTx[PolicySet], policy: Policy) -> None:

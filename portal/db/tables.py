@@ -352,9 +352,10 @@ audit_events = Table(
     Column("actor", String(64), nullable=False),
     Column("org_id", _ID),
     Column("message_id", _ID),
-    Column("delivery_id", _ID, index=True),
+    Column("delivery_id", _ID),
     Column("session", String(64)),
     Column("origin", String(64)),
     Column("detail", Text, nullable=False),
     Index("ix_audit_events_org", "org_id", "id"),
+    Index("ix_audit_events_delivery", "delivery_id", "id"),
 )

@@ -70,20 +70,20 @@ class Acceptance:
         key = self._key(message_id)
         wanted = [address(one) for one in self._envelope.rcpt_to]
         people = await house.recipients(relay.org_id, wanted)
-        if not await self._new(key, people):
+        new = await self._new(key, people)
+        if not new:
             await self.abort()
             return Accepted(None, again=True)
         await self._stream.commit()
         for _ in range(3):
-            new = await self._new(key, people)
-            if not new:
-                await house.discard(self._stream)
-                return Accepted(None, again=True)
             try:
                 change = await self._change(key, cover, new)
                 await house.db.commit(change)
             except Duplicate:  # another transaction stored the same, or made the same recipient, at this very moment
-                people = await house.recipients(relay.org_id, wanted)
+                new = await self._new(key, await house.recipients(relay.org_id, wanted))
+                if not new:
+                    await house.discard(self._stream)
+                    return Accepted(None, again=True)
                 continue
             house.wake()
             if self._in_hand is not None:
@@ -103,8 +103,7 @@ class Acceptance:
 
     async def _change(self, key: bytes, cover: Cover, people: "dict[Address, Person]") -> Change[MessageAccepted]:
         house, org_id, now = self._house, self._relay.org_id, self._house.source.now()
-        policy = await house.policy(org_id)
-        language = await house.language(org_id)
+        policy, language = await house.policy(org_id)
         message_id = MessageId(self._container.id)
         ids = [DeliveryId(house.source.new_id()) for _ in people]
         sender = await house.sealer.field(org_id, message_id, "sender", cover.sender.encode())
@@ -221,14 +220,12 @@ class House:
         )
         return Person(recipient_id, added)
 
-    async def policy(self, org_id: OrgId) -> Policy:
-        policy = await orgs.policy_in_force(self.db, org_id, DEFAULT_CLASS)
-        if policy is None:
+    async def policy(self, org_id: OrgId) -> tuple[Policy, str]:
+        """What the organisation asks for its messages, and the language of its notices."""
+        found = await orgs.policy_in_force(self.db, org_id, DEFAULT_CLASS)
+        if found is None:
             raise RecipientRefused(f"organisation {org_id} has no policy {DEFAULT_CLASS}")
-        return policy
-
-    async def language(self, org_id: OrgId) -> str:
-        return await orgs.language(self.db, org_id)
+        return found
 
     async def refused(self, relay: Relay, envelope: Envelope, reason: str) -> None:
         """Puts on record that a message was refused once it was whole."""

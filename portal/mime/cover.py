@@ -4,7 +4,7 @@ Made at intake from the header block, sealed in the message's row, opened for th
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -21,9 +21,15 @@ class Cover:
     references: tuple[str, ...]
 
     def dump(self) -> bytes:
-        values = asdict(self)
-        sent_at = self.heading.sent_at
-        values["heading"]["sent_at"] = sent_at.isoformat() if sent_at else None
+        shown, sent_at = self.heading, self.heading.sent_at
+        heading: dict[str, Any] = {"subject": shown.subject, "sender": shown.sender, "to": shown.to, "cc": shown.cc}
+        heading["sent_at"] = sent_at.isoformat() if sent_at else None
+        values = {
+            "sender": self.sender,
+            "message_id": self.message_id,
+            "references": self.references,
+            "heading": heading,
+        }
         return json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode()
 
     @staticmethod

@@ -30,8 +30,8 @@ _CLOSES = {
 
 
 def deepest(html: str, enough: int) -> int:
-    """The depth of the deepest element, or `enough` as soon as that is reached; 0 when there are not even as many tags."""
-    if html.count("<") < enough:
+    """The depth of the deepest element, or `enough` as soon as that is reached; 0 when not even as many are opened."""
+    if html.count("<") - html.count("</") < enough:
         return 0
     stack = _Stack()
     depth = 0

@@ -22,6 +22,13 @@ Ready = Callable[[], Awaitable[list[str]]]
 """What is not ready, in a word each; nothing when all is."""
 
 _ROUTES: list[tuple[str, str, Handler]] = [
+    # The router asks them in this order: reading comes first.
+    ("GET", "/inbox", recipient.inbox),
+    ("GET", "/messages/{delivery}", recipient.message),
+    ("GET", "/messages/{delivery}/body", recipient.body),
+    ("GET", "/messages/{delivery}/print", recipient.printed),
+    ("GET", "/messages/{delivery}/original.eml", recipient.original),
+    ("GET", "/messages/{delivery}/parts/{part}", recipient.attachment),
     ("GET", "/", signin.front),
     ("POST", "/", signin.find),
     ("GET", "/m/{token}", signin.follow),
@@ -31,12 +38,6 @@ _ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/sign-in/{door}/help", signin.code_help),
     ("POST", "/sign-out", signin.sign_out),
     ("GET", "/help", signin.help_page),
-    ("GET", "/inbox", recipient.inbox),
-    ("GET", "/messages/{delivery}", recipient.message),
-    ("GET", "/messages/{delivery}/body", recipient.body),
-    ("GET", "/messages/{delivery}/print", recipient.printed),
-    ("GET", "/messages/{delivery}/original.eml", recipient.original),
-    ("GET", "/messages/{delivery}/parts/{part}", recipient.attachment),
     ("POST", "/messages/{delivery}/ask", recipient.ask),
     ("GET", "/messages/{delivery}/reply", replies.write),
     ("POST", "/messages/{delivery}/reply", replies.submit),
