@@ -53,4 +53,6 @@ def address(text: str) -> Address:
         raise ValueError("not a mail address")
     if local.startswith(".") or local.endswith(".") or ".." in local or "=?" in local:  # RFC 2047: never decoded later
         raise ValueError("not a mail address")
+    if any(unicodedata.category(sign)[0] in "CZ" for sign in local):  # line ends and bidi signs beyond ASCII
+        raise ValueError("not a mail address")
     return Address(local.lower(), domain_name(domain))
