@@ -15,6 +15,8 @@ from portal.model.ids import EventId
 
 COLUMNS = ("id", "at", "kind", "who", "actor", "org_id", "message_id", "delivery_id", "session", "origin", "detail")
 _PAGE = 500
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a spreadsheet takes for the beginning of a formula, full-width forms too (OWASP, CSV injection)."""
 Format = Literal["jsonl", "csv"]
 
 
@@ -60,4 +62,4 @@ def as_text(line: Recorded, form: Format) -> str:
 
 def _cell(value: object) -> str:
     text = "" if value is None else str(value)
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return f"'{text}" if text[:1] in _FORMULA else text

@@ -44,7 +44,8 @@ def test_one_mailbox_has_one_form(written: str, kept: str) -> None:
         "", "alice", "@patients.example", "alice@", "alice@@", "a b@x.example", "a\r\nb@x.example", "a\x00@x.example", "<a>@x.example",
         '"a b"@x.example', ".a@x.example", "a.@x.example", "a..b@x.example", "a@[192.0.2.1]", "a@x..example", "a@-x.example",
         "a@x.example\r\nBcc:b", "a" * 65 + "@x.example", "a@" + "x" * 64 + ".example", "a@" + "x." * 130 + "example",
-        "=?utf-8?q?a?=@x.example", "a,b@x.example", "a;b@x.example", "a:b@x.example", "a@x_\u202e.example", "a\u202eb@x.example", "a\x85b@x.example", "a\u2028b@x.example", "a@straße.example",
+        "=?utf-8?q?a?=@x.example", "a,b@x.example", "a;b@x.example", "a:b@x.example",
+        "a@x_\u202e.example", "a\u202eb@x.example", "a\x85b@x.example", "a\u2028b@x.example", "a@straße.example",
     ],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(text: str) -> None:
