@@ -91,7 +91,7 @@ def downloaded(page: Page, click: Callable[[], object]) -> tuple[str, bytes]:
 def test_patient_reads_answers_and_leaves_nothing_behind(chromium: Browser, stage: Stage) -> None:
     """From the notice to the reply in the sender's mailbox, each page sound, and after signing out nothing is there."""
     with person(chromium, stage) as (context, _):
-        page, mailbox = context.new_page(), context.new_page()
+        mailbox, page = context.new_page(), context.new_page()
         _enters(page, mailbox, stage)
         _reads(page)
         _takes_files(context, page)
@@ -115,7 +115,9 @@ def _enters(page: Page, mailbox: Page, stage: Stage) -> None:
     page.get_by_role("button", name="Continue").click()
     expect(page.locator(".errors")).to_be_focused()
     inspect(page)
-    page.get_by_label("Code", exact=True).fill(find(CODE, shown(mailbox, stage, CODE).inner_text()))
+    code = find(CODE, shown(mailbox, stage, CODE).inner_text())
+    page.bring_to_front()  # browsers draw what is behind once a second only
+    page.get_by_label("Code", exact=True).fill(code)
     page.get_by_role("button", name="Continue").click()
     expect(page.locator(".subject")).to_have_text(SUBJECT)
 
@@ -152,6 +154,7 @@ def _takes_files(context: BrowserContext, page: Page) -> None:
             paper.set_content(copy)
             inspect(paper)
         paper.close()
+        page.bring_to_front()
 
 
 def _replies(page: Page, stage: Stage) -> None:
@@ -293,6 +296,7 @@ def tab_to(page: Page, wanted: str) -> None:
     """Presses Tab until `wanted` has the focus; each stop on the way is seen, by outline and halo."""
     for _ in range(25):
         page.keyboard.press("Tab")
+        page.wait_for_function("document.activeElement !== document.body")
         stop = page.evaluate(FOCUS)
         if stop["what"] == "IFRAME":
             stop = page.frames[1].evaluate(FOCUS)
@@ -314,6 +318,7 @@ def test_keyboard_alone_signs_in_and_opens_an_attachment(chromium: Browser, stag
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.className") == "skip"
         page.keyboard.press("Enter")
+        page.wait_for_url("**#main")
         tab_to(page, "Send me a code")
         mail = stage.next_letter(ALICE, lambda: page.keyboard.press("Enter"))
         expect(page.get_by_label("Code", exact=True)).to_be_focused()
