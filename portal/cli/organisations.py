@@ -1,0 +1,239 @@
+"""Organisations, their domains, relays, policies and keys."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from portal.cli.shared import Org, group, in_house, operator_name, out, show_table, utc
+from portal.model.errors import InputRefused
+
+if TYPE_CHECKING:
+    from portal.assembly import House
+
+org_app, domain_app, relay_app, policy_app, keys_app = group(), group(), group(), group(), group()
+
+
+@org_app.command("add")
+def org_add(
+    slug: str,
+    name: Annotated[str, typer.Option(help="As patients know it.")],
+    mail_from: Annotated[str, typer.Option(help="The address notices come from, in the organisation's own domain.")],
+    address: Annotated[str, typer.Option(help="Postal address, shown on every page.")] = "",
+    phone: Annotated[str, typer.Option(help="Number by which patients check that a notice is real.")] = "",
+    language: Annotated[str, typer.Option(help="Language of notices: en or es.")] = "en",
+) -> None:
+    """Add an organisation with its keys and the default policy."""
+
+    async def work(house: "House") -> None:
+        from portal.model.ids import OrgId
+        from portal.orgs.setup import Setup, check_new, new_organisation
+        from portal.web.languages import LANGUAGES
+
+        if language not in LANGUAGES:
+            raise InputRefused(f"The portal speaks {', '.join(LANGUAGES)}.")
+        setup = Setup(house.db, house.source, operator_name())
+        await check_new(house.db, slug, mail_from)
+        org_id = OrgId(house.source.new_id())
+        kek_id = house.keyring.add_organisation(org_id)
+        made = new_organisation(
+            house.source,
+            org_id,
+            slug,
+            name,
+            kek_id,
+            mail_from=mail_from,
+            address=address,
+            phone=phone,
+            language=language,
+        )
+        await setup.add(made)
+        out.print(f"Added {name} ({slug}). Next: portal org domain add --org {slug} DOMAIN", markup=False)
+
+    in_house(work)
+
+
+@org_app.command("set")
+def org_set(
+    org: Org,
+    name: str | None = None,
+    mail_from: str | None = None,
+    address: str | None = None,
+    phone: str | None = None,
+    language: str | None = None,
+) -> None:
+    """Change how an organisation presents itself."""
+    given = {"name": name, "mail_from": mail_from, "address": address, "phone": phone, "language": language}
+
+    async def work(house: "House") -> None:
+        from portal.orgs.setup import Setup
+
+        setup = Setup(house.db, house.source, operator_name())
+        await setup.present(
+            await setup.organisation(org), {key: value for key, value in given.items() if value is not None}
+        )
+
+    in_house(work)
+
+
+@org_app.command("list")
+def org_list() -> None:
+    """List organisations, their domains and KEKs."""
+
+    async def work(house: "House") -> None:
+        from portal.db import orgs
+
+        async with house.db.read() as tx:
+            rows = [(one, await orgs.domains(tx, one.id)) for one in await orgs.every(tx)]
+        show_table(
+            ("short name", "name", "domains", "KEK"),
+            [(one.slug, one.name, ", ".join(names), one.kek_id) for one, names in rows],
+        )
+
+    in_house(work)
+
+
+@domain_app.command("add")
+def org_domain_add(domain: str, org: Org) -> None:
+    """Let senders of DOMAIN use the portal."""
+
+    async def work(house: "House") -> None:
+        from portal.orgs.setup import Setup
+
+        setup = Setup(house.db, house.source, operator_name())
+        name = await setup.add_domain(await setup.organisation(org), domain)
+        out.print(f"{org} sends from {name}. Next: portal relay add --org {org} NAME", markup=False)
+
+    in_house(work)
+
+
+@relay_app.command("add")
+def relay_add(
+    name: str,
+    org: Org,
+    fingerprint: Annotated[
+        str | None, typer.Option(help="SHA-256 of the relay's client certificate, instead of a password.")
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="The relay's client certificate (PEM), instead of a password.")
+    ] = None,
+) -> None:
+    """Make a relay's credential. The password is shown once."""
+
+    async def work(house: "House") -> None:
+        from portal.orgs.setup import Setup, fingerprint_of
+
+        setup = Setup(house.db, house.source, operator_name())
+        pin = fingerprint_of(certificate.read_text(encoding="ascii")) if certificate else fingerprint
+        made = await setup.add_relay(await setup.organisation(org), name, pin, house.keyring.secret("credentials"))
+        out.print(f"Relay {made.relay.id}", markup=False)
+        if made.password:
+            out.print(f"user name: {made.relay.username}\npassword:  {made.password}", markup=False)
+            out.print("The password is not kept: note it now.")
+        else:
+            out.print(f"known by its certificate {made.relay.fingerprint}", markup=False)
+
+    in_house(work)
+
+
+@relay_app.command("list")
+def relay_list(org: Org) -> None:
+    """List an organisation's relays."""
+
+    async def work(house: "House") -> None:
+        from portal.db import orgs
+        from portal.orgs.setup import Setup
+
+        found = await Setup(house.db, house.source, operator_name()).organisation(org)
+        async with house.db.read() as tx:
+            rows = await orgs.relays_of(tx, found.id)
+        table = [(r.id, r.name, r.username or r.fingerprint or "", utc(r.used_at), utc(r.disabled_at)) for r in rows]
+        show_table(("id", "name", "known by", "last used", "disabled"), table)
+
+    in_house(work)
+
+
+@relay_app.command("disable")
+def relay_disable(relay: str, org: Org) -> None:
+    """Take a relay's credential out of use."""
+
+    async def work(house: "House") -> None:
+        from portal.orgs.setup import Setup
+
+        setup = Setup(house.db, house.source, operator_name())
+        await setup.disable_relay(await setup.organisation(org), relay)
+
+    in_house(work)
+
+
+@policy_app.command("set")
+def policy_set(
+    org: Org,
+    life_days: int = 30,
+    reminder_days: Annotated[int, typer.Option(help="Days before the end; 0 for no reminder.")] = 5,
+    retention_days: int = 365,
+    reply: bool = True,
+    assurance: Annotated[int, typer.Option(help="1 mailbox, 2 two channels, 3 passkey.")] = 1,
+) -> None:
+    """Put a new version of the default policy into force. Messages already taken keep theirs."""
+
+    async def work(house: "House") -> None:
+        from portal.model.assurance import Assurance
+        from portal.model.ids import PolicyId
+        from portal.model.policy import DEFAULT_CLASS, Policy
+        from portal.orgs.setup import Setup
+
+        setup = Setup(house.db, house.source, operator_name())
+        organisation = await setup.organisation(org)
+        if assurance not in tuple(Assurance):
+            raise InputRefused("Assurance is 1, 2 or 3.")
+        if assurance > Assurance.MAILBOX:
+            raise InputRefused("This version signs people in by emailed code only: assurance 1.")
+        wanted = Policy(
+            PolicyId(""),
+            organisation.id,
+            DEFAULT_CLASS,
+            0,
+            life_days,
+            reminder_days or None,
+            retention_days,
+            reply,
+            Assurance(assurance),
+        )
+        made = await setup.set_policy(organisation.id, wanted)
+        out.print(f"{made.name} {made.version} is in force.", markup=False)
+
+    in_house(work)
+
+
+@keys_app.command("rotate")
+def keys_rotate(org: Org) -> None:
+    """Make a new KEK for an organisation. Then: portal keys rewrap."""
+
+    async def work(house: "House") -> None:
+        from portal.orgs.setup import Setup
+
+        setup = Setup(house.db, house.source, operator_name())
+        organisation = await setup.organisation(org)
+        new = await setup.rotate(organisation, house.keyring.rotate)
+        out.print(f"New epochs are wrapped to {new}. Next: portal keys rewrap --org {org}", markup=False)
+
+    in_house(work)
+
+
+@keys_app.command("rewrap")
+def keys_rewrap(org: Org) -> None:
+    """Wrap every epoch key of an organisation to its current KEK. Can be stopped and run again."""
+
+    async def work(house: "House") -> None:
+        from portal.keys.keyring import KeyringUnwrapper, KeyringWrapper
+        from portal.orgs.setup import Setup
+        from portal.sealing.rewrap import rewrap
+
+        organisation = await Setup(house.db, house.source, operator_name()).organisation(org)
+        wrapper, unwrapper = KeyringWrapper(house.keyring), KeyringUnwrapper(house.keyring)
+        kek_id = house.keyring.current(organisation.id)
+        turned = await rewrap(house.db, wrapper, unwrapper, house.source, organisation.id, kek_id, operator_name())
+        out.print(f"{turned} epoch keys were wrapped to {kek_id}.", markup=False)
+
+    in_house(work)
