@@ -99,7 +99,7 @@ class Operator:
         lines, acted = [], 0
         for one in await self._deliveries(organisation, message_id, delivery_id):
             try:
-                changed = await act(one)
+                changed = await act(one) or await self._once_more(one, act)
                 lines.append(f"{one.id}: {done if changed else 'changed meanwhile; look again'}")
                 acted += changed
             except InputRefused as error:
@@ -107,6 +107,12 @@ class Operator:
         if not acted:
             raise InputRefused("Nothing was changed. " + "; ".join(lines))
         return lines
+
+    async def _once_more(self, delivery: Delivery, act: Callable[[Delivery], Awaitable[bool]]) -> bool:
+        """It changed between the look and the act (somebody opened it): acts on what it is now."""
+        async with self._house.db.read() as tx:
+            now = await deliveries.one(tx, delivery.id)
+        return now is not None and await act(now)
 
     async def _deliveries(self, organisation: Organisation, message_id: str, delivery_id: str | None) -> list[Delivery]:
         async with self._house.db.read() as tx:

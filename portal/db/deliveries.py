@@ -299,13 +299,16 @@ async def _set(tx: BookkeepingTx, delivery: Delivery, **values: object) -> bool:
 
 
 async def end(tx: WriteTx[Ends], delivery: Delivery, state: DeliveryState, reason: str) -> bool:
-    return await _set(tx, delivery, state=state.value, ended_at=tx.event.at, end_reason=reason, remind_at=None)
+    return await _set(tx, delivery, state=state.value, ended_at=tx.event.at, end_reason=reason)
 
 
 async def bring_back(
     tx: WriteTx[DeliveryRestored | DeliveryExtended], delivery: Delivery, state: DeliveryState, expires_at: datetime
 ) -> bool:
-    return await _set(tx, delivery, state=state.value, expires_at=expires_at, ended_at=None, end_reason=None)
+    """A reminder that is still to come moves with the end; whoever asked for the message has been heard."""
+    remind_at = delivery.remind_at and delivery.remind_at + (expires_at - delivery.expires_at)
+    values = {"expires_at": expires_at, "remind_at": remind_at, "ended_at": None, "end_reason": None, "asked_at": None}
+    return await _set(tx, delivery, state=state.value, **values)
 
 
 async def noticed(tx: WriteTx[NoticeSent], delivery_id: DeliveryId) -> None:

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable
 from datetime import datetime
 
-from portal.db import grants, messages, orgs, outbox
+from portal.db import messages, orgs, outbox
 from portal.db.engine import Database, Duplicate
 from portal.db.hot import Statement
 from portal.db.tx import Change
@@ -23,7 +23,7 @@ from portal.model.ids import DeliveryId, MessageId, OrgId, RecipientId
 from portal.model.mails import MailKind
 from portal.model.parties import Address, address
 from portal.model.policy import DEFAULT_CLASS, Policy
-from portal.sealing import GrantFor, Kind
+from portal.sealing import GrantFor, Holder, Kind, add_grant
 from portal.sealing.announce import Announcer
 from portal.sealing.seal import Container, SealedStream, Sealer
 
@@ -151,7 +151,7 @@ class Acceptance:
     ) -> list[Statement]:
         """The rows of one recipient, in the order in which they refer to each other."""
         org_id, expires_at = self._relay.org_id, policy.expires_at(now)
-        grant = await self._container.grant(GrantFor.DELIVERY, delivery_id)
+        grant = await self._container.grant(Holder(GrantFor.DELIVERY, delivery_id, recipient_id))
         link, job = await self._house.announcer.announce(org_id, delivery_id, MailKind.NOTICE, language, now)
         return [
             messages.add_delivery(
@@ -166,9 +166,7 @@ class Acceptance:
                 remind_at=policy.remind_at(expires_at),
             ),
             messages.add_received(key=key, recipient_id=recipient_id, org_id=org_id, delivery_id=delivery_id),
-            grants.add_grant(
-                grant.container_id, grant.reader.value, grant.reader_id, org_id, grant.epoch_id, grant.wrapped
-            ),
+            add_grant(grant),
             *link,
             outbox.add(job),
         ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from portal.clock import Source
-from portal.db import deliveries, grants, outbox, replies
+from portal.db import deliveries, outbox, replies
 from portal.db.engine import Database, Duplicate, Stale
 from portal.db.hot import Statement
 from portal.mime.cover import Cover
@@ -29,7 +29,7 @@ from portal.model.events import ReadDenied, ReplySubmitted, Who
 from portal.model.ids import BlobKey, DeliveryId, ReplyId
 from portal.model.mails import MailKind
 from portal.model.reply import FileLabel, ReplyText, reply_subject
-from portal.sealing import Field, Grant, GrantFor, Kind
+from portal.sealing import Field, GrantFor, Holder, Kind, add_grant
 from portal.sealing.open import Fields, Opener
 from portal.sealing.seal import Container, Sealer
 
@@ -129,7 +129,7 @@ class Compose:
             file_id, safe_name(name, str(len(have) + 1), declared), sniffed(head), stream.size, digest.hexdigest()
         )
         try:
-            await self._keep(draft, container, stream.key, label)
+            await self._keep(reader, draft, container, stream.key, label)
         except InputRefused:
             await self._sealer.blobs.delete(stream.key)
             raise
@@ -237,18 +237,17 @@ class Compose:
             await self._fields.open(row.org_id, row.id, "label", Field(row.epoch_id, row.label_sealed))
         )
 
-    async def _grants(self, draft: replies.Reply, container: Container) -> list[Statement]:
-        both = [
-            await container.grant(GrantFor.DELIVERY, draft.delivery_id),
-            await container.grant(GrantFor.HANDOVER, draft.id),
-        ]
-        return [_granted(grant) for grant in both]
+    async def _grants(self, reader: Reader, draft: replies.Reply, container: Container) -> list[Statement]:
+        thread = Holder(GrantFor.DELIVERY, draft.delivery_id, reader.recipient_id)
+        return [add_grant(await container.grant(holder)) for holder in (thread, Holder(GrantFor.HANDOVER, draft.id))]
 
-    async def _keep(self, draft: replies.Reply, container: Container, key: BlobKey, label: FileLabel) -> None:
+    async def _keep(
+        self, reader: Reader, draft: replies.Reply, container: Container, key: BlobKey, label: FileLabel
+    ) -> None:
         field = await self._sealer.field(draft.org_id, label.id, "label", label.dump())
         now = self._source.now()
         row = replies.ReplyFile(label.id, draft.org_id, draft.id, key, label.size, field.sealed, field.epoch_id, now)
-        allowed = await self._grants(draft, container)
+        allowed = await self._grants(reader, draft, container)
         async with self._db.bookkeeping() as tx:
             # Looked at again under the draft's lock: files sent side by side keep to the limits together.
             if not await replies.hold_draft(tx, draft.id):
@@ -273,7 +272,7 @@ class Compose:
         event = ReplySubmitted(
             **facts(reader, stored.target, now), reply_id=draft.id, attachments=len(reply.files), size=size
         )
-        allowed = await self._grants(draft, container)
+        allowed = await self._grants(reader, draft, container)
         async with self._db.write(event) as tx:
             await replies.hold_draft(tx, draft.id)
             if {row.id for row in await replies.files(tx, draft.id)} != {one.id for one in reply.files}:
@@ -289,9 +288,3 @@ class Compose:
         return outbox.job_for(
             self._source.new_id(), draft.org_id, MailKind.REPLY, draft.delivery_id, now, subject_id=draft.id
         )
-
-
-def _granted(grant: Grant) -> Statement:
-    return grants.add_grant(
-        grant.container_id, grant.reader.value, grant.reader_id, grant.org_id, grant.epoch_id, grant.wrapped
-    )

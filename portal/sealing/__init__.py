@@ -7,6 +7,8 @@ This root holds what the objects are called and how each is bound to its place (
 from dataclasses import dataclass
 from enum import StrEnum
 
+from portal.db import grants
+from portal.db.hot import Statement
 from portal.envelope import encode_fields
 from portal.model.ids import EpochId, OrgId
 
@@ -30,13 +32,24 @@ class GrantFor(StrEnum):
 
 
 @dataclass(frozen=True)
+class Holder:
+    """Whom a DEK is wrapped for: a delivery and the recipient it is for, or a reply that is handed over.
+
+    The recipient stands in the grant's AAD and not in its row: a delivery that is given to somebody else does not open.
+    """
+
+    reader: GrantFor
+    reader_id: str
+    recipient_id: str = ""
+
+
+@dataclass(frozen=True)
 class Grant:
-    """A DEK wrapped for one reader under an epoch key. `container_id` is a message's or a reply's id."""
+    """A DEK wrapped for one holder under an epoch key. `container_id` is a message's, a reply's or an attachment's id."""
 
     org_id: OrgId
     container_id: str
-    reader: GrantFor
-    reader_id: str
+    holder: Holder
     epoch_id: EpochId
     wrapped: bytes
 
@@ -54,10 +67,18 @@ def object_context(org_id: OrgId, container_id: str, kind: Kind, part_id: str = 
     return encode_fields(*fields)
 
 
-def grant_aad(org_id: OrgId, container_id: str, reader: GrantFor, reader_id: str, epoch_id: EpochId) -> bytes:
-    fields = (b"portal grant v1", org_id, container_id, reader.value, reader_id, epoch_id)
-    return encode_fields(*(field if isinstance(field, bytes) else field.encode() for field in fields))
+def grant_aad(org_id: OrgId, container_id: str, holder: Holder, epoch_id: EpochId) -> bytes:
+    held_by = (holder.reader.value, holder.reader_id, holder.recipient_id)
+    return encode_fields(b"portal grant v1", *(one.encode() for one in (org_id, container_id, *held_by, epoch_id)))
 
 
 def field_aad(org_id: OrgId, row_id: str, kind: str, epoch_id: EpochId) -> bytes:
     return encode_fields(b"portal field v1", org_id.encode(), row_id.encode(), kind.encode(), epoch_id.encode())
+
+
+def add_grant(grant: Grant) -> Statement:
+    """The row of a grant."""
+    holder = grant.holder
+    return grants.add_grant(
+        grant.container_id, holder.reader.value, holder.reader_id, grant.org_id, grant.epoch_id, grant.wrapped
+    )

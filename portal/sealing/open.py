@@ -30,7 +30,7 @@ from portal.model.events import (
     ReplyOpened,
 )
 from portal.model.ids import BlobKey, EpochId, OrgId, ReplyId
-from portal.sealing import Field, GrantFor, Kind, field_aad, grant_aad, object_context
+from portal.sealing import Field, GrantFor, Holder, Kind, field_aad, grant_aad, object_context
 from portal.sealing.seal import Container, Sealer
 
 _MESSAGE = frozenset({Kind.HEADING, Kind.RENDITION, Kind.ORIGINAL, Kind.TEXT})
@@ -191,7 +191,9 @@ class Opener:
         await self._db.record(event)
         kinds = frozenset({Kind.TEXT, Kind.PART})
         return [
-            await self._unwrapped(event, event.org_id, container_id, (GrantFor.HANDOVER, event.reply_id), kinds, None)
+            await self._unwrapped(
+                event, event.org_id, container_id, Holder(GrantFor.HANDOVER, event.reply_id), kinds, None
+            )
             for container_id in container_ids
         ]
 
@@ -203,20 +205,20 @@ class Opener:
 
     async def _opened(self, access: Access, container_id: str, event: Event) -> Opened:
         target, kinds = access.target, _OPENS[access.purpose]
-        reader = (GrantFor.DELIVERY, target.delivery_id)
-        return await self._unwrapped(event, target.org_id, container_id, reader, kinds, access.part)
+        holder = Holder(GrantFor.DELIVERY, target.delivery_id, target.recipient_id)
+        return await self._unwrapped(event, target.org_id, container_id, holder, kinds, access.part)
 
     async def _unwrapped(
         self,
         event: Event,
         org_id: OrgId,
         container_id: str,
-        reader: tuple[GrantFor, str],
+        holder: Holder,
         kinds: frozenset[Kind],
         part: str | None,
     ) -> Opened:
         try:
-            dek = await self._dek(org_id, container_id, *reader)
+            dek = await self._dek(org_id, container_id, holder)
         except PortalError as error:
             await self.failed(event, error)
             raise
@@ -228,16 +230,15 @@ class Opener:
         facts["at"] = self._source.now()
         await self._db.record(OpenFailed(**facts, reason=type(error).__name__))
 
-    async def _dek(self, org_id: OrgId, container_id: str, reader: GrantFor, reader_id: str) -> bytes:
+    async def _dek(self, org_id: OrgId, container_id: str, holder: Holder) -> bytes:
+        reader, reader_id = holder.reader, holder.reader_id
         row = await self._db.row(FOR_READER, container_id=container_id, reader=reader.value, reader_id=reader_id)
         if row is None:
             raise NoLongerReadable(f"no grant of {container_id} is left for {reader} {reader_id}")
         _, epoch_id, wrapped = row
         key = await self._epochs.get(org_id, epoch_id)
         try:
-            dek = key.decrypt(
-                wrapped[:_NONCE], wrapped[_NONCE:], grant_aad(org_id, container_id, reader, reader_id, epoch_id)
-            )
+            dek = key.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], grant_aad(org_id, container_id, holder, epoch_id))
         except InvalidTag:
             raise ContentDamaged(f"the grant of {container_id} for {reader} {reader_id} does not open") from None
         self.unwrapped += 1

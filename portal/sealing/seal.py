@@ -21,7 +21,7 @@ from portal.db.grants import EpochRow, add_epoch
 from portal.envelope import SALT, Writer, encode_fields, seal
 from portal.keys import Wrapper
 from portal.model.ids import BlobKey, EpochId, OrgId
-from portal.sealing import Field, Grant, GrantFor, Kind, field_aad, grant_aad, object_context
+from portal.sealing import Field, Grant, Holder, Kind, field_aad, grant_aad, object_context
 
 EPOCH_LIFE = timedelta(minutes=10)
 EPOCH_GRANTS = 1000
@@ -77,12 +77,11 @@ class Container:
         writer = Writer(self._dek, context, salt=self._sealer.source.random(SALT))
         return SealedStream(writer, await self._sealer.blobs.create(key), key)
 
-    async def grant(self, reader: GrantFor, reader_id: str) -> Grant:
+    async def grant(self, holder: Holder) -> Grant:
         epoch = await self._sealer.epoch(self.org_id)
         nonce = self._sealer.source.random(_NONCE)
-        aad = grant_aad(self.org_id, self.id, reader, reader_id, epoch.id)
-        wrapped = nonce + epoch.key.encrypt(nonce, self._dek, aad)
-        return Grant(self.org_id, self.id, reader, reader_id, epoch.id, wrapped)
+        wrapped = nonce + epoch.key.encrypt(nonce, self._dek, grant_aad(self.org_id, self.id, holder, epoch.id))
+        return Grant(self.org_id, self.id, holder, epoch.id, wrapped)
 
 
 class Sealer:

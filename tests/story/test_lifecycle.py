@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from portal.db.deliveries import Delivery
 from portal.db.tables import deliveries, epochs, grants, messages, parts, renditions, replies, reply_files
 from portal.lifecycle.end import By, Lifecycle
 from portal.model.errors import InputRefused
@@ -13,7 +14,7 @@ from portal.model.events import Who
 from portal.model.message import DeliveryState
 from portal.model.policy import Policy
 from portal.orgs.setup import Setup
-from tests.story.seams import all_deliveries, blobs, delivery, prepared, rows
+from tests.story.seams import all_deliveries, blobs, delivery, prepared, rows, run
 from tests.world import ALICE, BOB, CAROL, Browser, World, letter
 
 pytestmark = pytest.mark.anyio
@@ -262,3 +263,39 @@ async def test_sweeping_takes_what_nobody_needs_and_nothing_else(world: World, f
     await again.sign_in(token)
     assert (await again.get(message)).status_code == 200
     assert (await again.get(f"{message}/parts/1")).content == PDF[2]
+
+
+async def test_a_delivery_given_to_somebody_else_in_the_database_opens_for_nobody(world: World) -> None:
+    """The grant is bound to its recipient: a row that names another one opens neither for her nor for the first."""
+    token = await world.announce(to=(ALICE,))
+    await world.announce(letter(message_id="<2@clinic.example>"), to=(BOB,))
+    alice, bob = world.browser(), world.browser()
+    message = await alice.sign_in(token)
+    await bob.sign_in(world.token_for(BOB), BOB)
+    await run(
+        world,
+        "UPDATE deliveries SET recipient_id = (SELECT recipient_id FROM deliveries AS d WHERE d.id <> deliveries.id)"
+        f" WHERE id = '{message.rsplit('/', 1)[1]}'",
+    )
+    stolen = await bob.get(message)
+    assert stolen.status_code == 500
+    assert "All is well" not in stolen.text
+    assert (await alice.get(message)).status_code == 404
+    assert len(await world.events("OpenFailed")) == 1
+
+
+async def test_what_comes_back_is_reminded_and_can_be_asked_for_again(world: World) -> None:
+    """A reminder still to come moves with the new end, and an earlier request does not stand in the way of a new one."""
+    await world.announce()
+    operator = world.operator()
+
+    async def now() -> Delivery:
+        return (await all_deliveries(world))[0]
+
+    before = await now()
+    await operator.lifecycle.revoke(before, operator.by, "wrong report")
+    await operator.lifecycle.restore(await now(), operator.by, "right after all")
+    assert (await now()).remind_at == before.remind_at
+    await operator.lifecycle.extend(await now(), operator.by, before.expires_at + timedelta(days=10))
+    assert before.remind_at is not None
+    assert (await now()).remind_at == before.remind_at + timedelta(days=10)
