@@ -141,10 +141,10 @@ class SqliteBackend:
                 run("BEGIN IMMEDIATE")
                 outcomes = [self._apply_one(change) for change in batch]
                 run("COMMIT")
-            except sqlite3.Error as error:
+            except BaseException as error:
                 if self._writer.in_transaction:
                     run("ROLLBACK")
-                raise translated(error) from error
+                raise (translated(error) if isinstance(error, sqlite3.Error) else error) from None
         return outcomes
 
     def _apply_one(self, change: Sequence[Prepared]) -> Outcome:

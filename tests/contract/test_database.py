@@ -17,6 +17,7 @@ from portal.db.hot import Hot, Statement
 from portal.db.lock import WriteLock
 from portal.db.tables import throttles
 from portal.db.tx import Change
+from portal.model.errors import StorageAway
 from portal.model.events import SubmissionRefused, Who
 
 pytestmark = pytest.mark.anyio
@@ -120,3 +121,12 @@ async def test_a_writer_cancelled_while_it_waits_gives_the_lock_back(tmp_path: P
     assert await reasons(db) == ["later"]
     other.close()
     await db.close()
+
+
+async def test_a_value_that_no_column_holds_spoils_nothing_that_follows(db: Database) -> None:
+    """Whatever a driver makes of an absurd value, the next caller's change is kept."""
+    absurd = Statement(_PLAIN_INSERT, {"key": b"k" * 32, "window_from": 2**70, "count": 1})
+    with pytest.raises((StorageAway, OverflowError)):
+        await db.commit(Change(refused("absurd"), (absurd,)))
+    await db.record(refused("next"))
+    assert await reasons(db) == ["next"]
