@@ -28,7 +28,8 @@ _CONFIGURATION_HEAD = """\
 Made by `python docs/generate.py` from portal/settings.py; change it there.
 
 A setting is taken from the environment, or else from a secret file, or else from a TOML file, or else it has its default. The
-TOML file is `portal.toml` in the working folder, or the one that `PORTAL_CONFIG` names; its keys stand at the top level, without the prefix:
+TOML file is `portal.toml` in the working folder, or the one that `PORTAL_CONFIG` names; its keys stand at the top level,
+without the prefix:
 
 ```toml
 base_url = "https://portal.clinic.example"
