@@ -5,8 +5,8 @@ from datetime import datetime
 
 from portal.clock import Source
 from portal.db import deliveries, outbox
-from portal.db.deliveries import Stored
 from portal.db.engine import Database
+from portal.db.views import Stored
 from portal.model.access import Reader, facts
 from portal.model.events import AskedAgain
 from portal.model.mails import MailKind

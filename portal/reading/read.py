@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from portal.clock import Source
-from portal.db import audit, deliveries, messages, replies
-from portal.db.deliveries import Stored
+from portal.db import audit, messages, replies, views
 from portal.db.engine import Database, Stale
+from portal.db.views import Stored
 from portal.mime import VERSION, Renderer, Rendition
 from portal.mime.cover import Cover
 from portal.mime.wire import load
@@ -57,7 +57,7 @@ class View:
 class InboxLine:
     """A delivery in the inbox; `cover` is None when the message is over or damaged."""
 
-    line: deliveries.Line
+    line: views.Line
     state: DeliveryState
     cover: Cover | None
 
@@ -84,7 +84,7 @@ class Reading:
     async def inbox(self, reader: Reader, before: DeliveryId | None) -> tuple[list[InboxLine], DeliveryId | None]:
         """A page of the reader's messages, newest first, and the id to go on from."""
         now = self._source.now()
-        lines = await deliveries.inbox(self._db, reader.org_id, reader.recipient_id, before, INBOX_PAGE + 1)
+        lines = await views.inbox(self._db, reader.org_id, reader.recipient_id, before, INBOX_PAGE + 1)
         more, lines = len(lines) > INBOX_PAGE, lines[:INBOX_PAGE]
         decisions = [may_read(reader, line.target, Purpose.SUMMARY, now) for line in lines]
         allowed = [one for one in decisions if isinstance(one, Access)]
@@ -162,7 +162,7 @@ class Reading:
 
     async def denied(self, reader: Reader, delivery_id: DeliveryId) -> Stored | None:
         """What the page of an ended delivery says; None, and on record, when it is not the reader's."""
-        stored = await deliveries.stored(self._db, delivery_id)
+        stored = await views.stored(self._db, delivery_id)
         if stored and (stored.target.org_id, stored.target.recipient_id) == (reader.org_id, reader.recipient_id):
             return stored
         await self._deny(reader, self._source.now(), "foreign")
@@ -173,7 +173,7 @@ class Reading:
     async def _decided(
         self, reader: Reader, delivery_id: DeliveryId, purpose: Purpose, part: str
     ) -> tuple[Access, Stored]:
-        stored = await deliveries.stored(self._db, delivery_id)
+        stored = await views.stored(self._db, delivery_id)
         now = self._source.now()
         if stored is None:
             await self._deny(reader, now, "foreign")
@@ -232,7 +232,7 @@ class Reading:
             rendition = await prepare(self._db, self._renderer, container, stream, access.at)
         finally:
             stream.close()
-        if not await deliveries.still_readable(self._db, stored.target.delivery_id, self._source.now()):
+        if not await views.still_readable(self._db, stored.target.delivery_id, self._source.now()):
             raise NoLongerReadable("it ended while it was being prepared")
         return rendition
 
@@ -256,7 +256,7 @@ class Reading:
                 now = self._source.now()
                 if now - looked >= LOOK_AGAIN:
                     looked = now
-                    if not await deliveries.still_readable(self._db, delivery_id, now):
+                    if not await views.still_readable(self._db, delivery_id, now):
                         raise NoLongerReadable("it ended during the download")
         finally:
             stream.close()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from portal.clock import Source
-from portal.db import deliveries, outbox, replies
+from portal.db import deliveries, outbox, replies, views
 from portal.db.engine import Database, Duplicate, Stale
 from portal.db.hot import Statement
 from portal.mime.cover import Cover
@@ -175,8 +175,8 @@ class Compose:
 
     # -- below: what the above is made of
 
-    async def _allowed(self, reader: Reader, delivery_id: DeliveryId) -> tuple[Access, deliveries.Stored]:
-        stored, now = await deliveries.stored(self._db, delivery_id), self._source.now()
+    async def _allowed(self, reader: Reader, delivery_id: DeliveryId) -> tuple[Access, views.Stored]:
+        stored, now = await views.stored(self._db, delivery_id), self._source.now()
         decision = may_read(reader, stored.target, Purpose.QUOTE, now) if stored else Deny("foreign")
         if isinstance(decision, Deny):
             raise await self._refused(reader, stored, decision, now)
@@ -185,9 +185,7 @@ class Compose:
             raise NotFound("this class of message takes no reply")
         return decision, stored
 
-    async def _refused(
-        self, reader: Reader, stored: deliveries.Stored | None, deny: Deny, now: datetime
-    ) -> PortalError:
+    async def _refused(self, reader: Reader, stored: views.Stored | None, deny: Deny, now: datetime) -> PortalError:
         """The error for a reader who may not, once it is on record; of what is not hers the record names nothing."""
         if stored is None or deny.reason == "foreign":
             event = ReadDenied(
@@ -267,7 +265,7 @@ class Compose:
         container = self._sealer.container(draft.org_id, draft.id)
         sealed = container.seal(Kind.TEXT, reply.dump())
         size = len(reply.text.encode()) + sum(one.size for one in reply.files)
-        stored = await deliveries.stored(self._db, draft.delivery_id)
+        stored = await views.stored(self._db, draft.delivery_id)
         assert stored is not None
         event = ReplySubmitted(
             **facts(reader, stored.target, now), reply_id=draft.id, attachments=len(reply.files), size=size

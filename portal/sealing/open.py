@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from portal.blobs import BlobReader, BlobStore
 from portal.clock import Source
-from portal.db import deliveries
+from portal.db import views
 from portal.db.engine import Database
 from portal.db.grants import EPOCH, FOR_READER
 from portal.envelope import Damaged, RandomReader, open_sealed
@@ -170,14 +170,14 @@ class Opener:
         OpenFailed on record, when a grant does not open.
         """
         event = _event(access, None, thread)
-        await self._db.commit(deliveries.opened(event, access.target))
+        await self._db.commit(views.opened(event, access.target))
         message = await self._opened(access, access.target.message_id, event)
         return message, [await self._opened(access, reply_id, event) for reply_id in thread]
 
     async def open_file(self, access: Access, reply_id: ReplyId) -> Opened:
         """Opens the attachment `access.part` of a reply. Raises as `open`."""
         event = _event(access, reply_id, ())
-        await self._db.commit(deliveries.opened(event, access.target))
+        await self._db.commit(views.opened(event, access.target))
         return await self._opened(access, access.part, event)
 
     async def listed(self, accesses: Sequence[Access], event: InboxListed) -> list[Opened | None]:

@@ -21,7 +21,7 @@ import pytest
 from portal.assembly import House, open_house
 from portal.blobs import BlobReader, BlobStore, BlobWriter
 from portal.clock import Source
-from portal.db import deliveries, messages
+from portal.db import messages, views
 from portal.db.engine import Database
 from portal.intake import Envelope, Relay
 from portal.keys.keyring import KeyringUnwrapper, KeyringWrapper
@@ -323,7 +323,7 @@ async def test_the_first_at_once_wait_for_each_other(database_url: str) -> None:
     """Twenty who ask a fresh portal at the same moment all get their answer."""
     db = Database(database_url, Source())
     try:
-        found = await asyncio.gather(*(deliveries.stored(db, DeliveryId("none")) for _ in range(20)))
+        found = await asyncio.gather(*(views.stored(db, DeliveryId("none")) for _ in range(20)))
     finally:
         await db.close()
     assert found == [None] * 20

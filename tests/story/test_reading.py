@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from portal.assembly import House
-from portal.db import deliveries
-from portal.db.deliveries import Stored
+from portal.db import deliveries, views
 from portal.db.tables import grants, messages, parts, renditions
+from portal.db.views import Stored
 from portal.lifecycle.end import By, Lifecycle
 from portal.model.errors import ContentDamaged, NoLongerReadable
 from portal.model.events import Who
@@ -117,7 +117,7 @@ async def test_a_view_that_loses_the_race_with_a_revoke_gives_nothing(
     alice, message = await opened(world)
     await alice.get(f"{message}/reply")
     one = (await all_deliveries(world))[0]
-    look, before = deliveries.stored, await kinds(world)
+    look, before = views.stored, await kinds(world)
 
     async def stored(db: Any, delivery_id: Any) -> Stored | None:
         found = await look(db, delivery_id)
