@@ -82,6 +82,14 @@ class InputRefused(PortalError):
         self.field = field
 
 
+class ReplyEmpty(InputRefused):
+    """A reply without a word and without a file."""
+
+
+class FilesChanged(InputRefused):
+    """A file was added to a reply, or taken away, at the moment it was sent."""
+
+
 class TooManyFiles(InputRefused):
     """A reply has as many attachments as it can carry."""
 

@@ -19,10 +19,12 @@ from portal.model.access import Access, Deny, Purpose, Reader, facts, may_read
 from portal.model.errors import (
     AssuranceNeeded,
     BodyTooLarge,
+    FilesChanged,
     InputRefused,
     NoLongerReadable,
     NotFound,
     PortalError,
+    ReplyEmpty,
     TooManyFiles,
 )
 from portal.model.events import ReadDenied, ReplySubmitted, Who
@@ -157,7 +159,7 @@ class Compose:
             recipient = await deliveries.recipient_of(tx, delivery_id)
         assert recipient is not None
         if not written and not labels:
-            raise InputRefused("Write your reply, or add a file.", "text")
+            raise ReplyEmpty("Write your reply, or add a file.", "text")
         if len(written) > MAX_TEXT or _CONTROLS.search(written):
             raise InputRefused(
                 "The text is too long or has signs that can't be sent. Shorten it, or add it as a file.", "text"
@@ -274,7 +276,7 @@ class Compose:
         async with self._db.write(event) as tx:
             await replies.hold_draft(tx, draft.id)
             if {row.id for row in await replies.files(tx, draft.id)} != {one.id for one in reply.files}:
-                raise InputRefused("The files changed meanwhile. Look at them, then send the reply.", "files")
+                raise FilesChanged("The files changed meanwhile. Look at them, then send the reply.", "files")
             if not await replies.submit(tx, draft.id, sealed, size, allowed):
                 raise NotFound("the draft was sent already")
             if not await deliveries.replied(tx, draft.delivery_id):

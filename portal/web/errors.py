@@ -19,6 +19,8 @@ STATUS: dict[type[PortalError], int] = {
     errors.CodeRefused: 422,
     errors.TooManyTries: 429,
     errors.RequestForged: 403,
+    errors.ReplyEmpty: 422,
+    errors.FilesChanged: 409,
     errors.TooManyFiles: 409,
     errors.BodyTooLarge: 413,
     errors.InputRefused: 422,

@@ -7,7 +7,15 @@ from starlette.responses import Response
 
 from portal.mime.cover import Cover
 from portal.model.access import Purpose, Reader
-from portal.model.errors import BodyTooLarge, InputRefused, NoLongerReadable, NotFound, TooManyFiles
+from portal.model.errors import (
+    BodyTooLarge,
+    FilesChanged,
+    InputRefused,
+    NoLongerReadable,
+    NotFound,
+    ReplyEmpty,
+    TooManyFiles,
+)
 from portal.model.ids import DeliveryId, ReplyId, is_id
 from portal.model.reply import FileLabel
 from portal.web import sentences
@@ -142,7 +150,9 @@ def _wrong(visit: Visit, failure: Exception) -> Wrong:
         case BodyTooLarge(field="files"):
             most = f"{limits.max_bytes // 1_000_000} MB"
             return Wrong("files", say(sentences.FILES_TOO_LARGE, visit.language, most=most))
-        case InputRefused(field="text", say=said) if "Write" in said:
+        case FilesChanged():
+            return Wrong("files", say(sentences.FILES_CHANGED, visit.language))
+        case ReplyEmpty():
             return Wrong("text", say(sentences.REPLY_EMPTY, visit.language))
         case _:
             return Wrong("text", say(sentences.REPLY_TOO_LONG, visit.language))

@@ -23,6 +23,8 @@ _NOT_OVER_SMTP = {
     errors.TooManyTries,
     errors.RequestForged,
     errors.InputRefused,
+    errors.FilesChanged,
+    errors.ReplyEmpty,
     errors.TooManyFiles,
     errors.BodyTooLarge,
     errors.SubmissionFailed,
