@@ -15,7 +15,7 @@ from portal.model.errors import RecipientRefused, StorageAway, SubmissionFailed
 from portal.model.events import Who
 from portal.model.mails import LEASE
 from portal.notify.dispatch import Dispatch
-from tests.story.seams import all_deliveries, dump, put, rows, run
+from tests.story.seams import all_deliveries, dump, prepared, put, rows, run
 from tests.world import ALICE, BASE, BOB, CAROL, World, letter
 
 pytestmark = pytest.mark.anyio
@@ -241,6 +241,7 @@ async def test_a_bounce_marks_the_delivery_and_tells_its_sender_once(world: Worl
 async def test_what_is_no_failure_marks_nothing(world: World) -> None:
     """Delayed, relayed and delivered are news; an automatic answer, a forged or broken report is dropped; nothing is kept of any."""
     await world.announce()
+    await prepared(world)
     back = return_path(world)
     others = [report(action) for action in ("delayed", "relayed", "delivered", "expanded", "", "failed!")]
     others += [
