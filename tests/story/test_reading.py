@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from portal.assembly import House
-from portal.db import deliveries, views
+from portal.db import views
 from portal.db.tables import grants, messages, parts, renditions
 from portal.db.views import Stored
 from portal.lifecycle.end import By, Lifecycle
@@ -121,12 +121,12 @@ async def test_a_view_that_loses_the_race_with_a_revoke_gives_nothing(
 
     async def stored(db: Any, delivery_id: Any) -> Stored | None:
         found = await look(db, delivery_id)
-        monkeypatch.setattr(deliveries, "stored", look)
+        monkeypatch.setattr(views, "stored", look)
         await end(world, one.id)
         return found
 
     for page in ("", "/body", "/print", "/original.eml", "/reply"):
-        monkeypatch.setattr(deliveries, "stored", stored)
+        monkeypatch.setattr(views, "stored", stored)
         answer = await alice.get(message + page)
         assert answer.status_code == 410, page
         assert "canary" not in answer.text
@@ -328,7 +328,7 @@ async def test_a_failure_speaks_in_no_librarys_words(world: World, monkeypatch: 
     def broken(*_: Any) -> Any:
         raise RuntimeError("canary: secret inside")
 
-    monkeypatch.setattr(deliveries, "stored", broken)
+    monkeypatch.setattr(views, "stored", broken)
     answer = await alice.get(message)
     assert answer.status_code == 500
     assert "canary" not in answer.text
