@@ -135,9 +135,11 @@ def test_right_to_left_page_fits(site: Gallery, tab: Page) -> None:
 def test_error_summary_has_the_focus_and_leads_to_the_field(site: Gallery, tab: Page) -> None:
     """The first thing heard is what went wrong; its link goes to the field, which keeps what was typed."""
     tab.goto(f"{site.url}/code-error")
-    tab.wait_for_function("document.activeElement.className === 'errors'")
+    expect(tab.locator(".errors")).to_be_focused()
     tab.click(".errors a")
-    tab.wait_for_function("document.activeElement.value === '1234 567'")
+    field = tab.locator("input[name=code]")
+    expect(field).to_be_focused()
+    expect(field).to_have_value("1234 567")
     assert tab.title().startswith("Error:")
 
 

@@ -296,7 +296,7 @@ def tab_to(page: Page, wanted: str) -> None:
     """Presses Tab until `wanted` has the focus; each stop on the way is seen, by outline and halo."""
     for _ in range(25):
         page.keyboard.press("Tab")
-        page.wait_for_function("document.activeElement !== document.body")
+        until(lambda: page.evaluate("document.activeElement !== document.body") or None, "the focus")
         stop = page.evaluate(FOCUS)
         if stop["what"] == "IFRAME":
             stop = page.frames[1].evaluate(FOCUS)
