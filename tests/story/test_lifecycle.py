@@ -236,7 +236,7 @@ async def test_retention_outlives_reading_and_keeps_the_policy_a_message_came_un
     short = Policy("", world.northside.id, "default", 0, life_days=1, retention_days=1)  # type: ignore[arg-type]
     await setup.set_policy(world.northside.id, short)
     await world.deliver(letter(message_id="<2@clinic.example>"))
-    world.clock.forward(days=2)
+    world.clock.forward_from_the_disk(days=2)
     assert await world.house.disposition().run() == 1
     first, second = await all_deliveries(world)
     assert (first.state, second.state) == (DeliveryState.OPENED, DeliveryState.DISPOSED)
@@ -251,7 +251,7 @@ async def test_sweeping_takes_what_nobody_needs_and_nothing_else(world: World, f
     put = await alice.http.put(f"{message}/reply/{draft}/files?name=a.pdf", content=b"x", headers=headers)
     assert put.status_code == 201
     kept = len(blobs(folder))
-    world.clock.forward(days=3)
+    world.clock.forward_from_the_disk(days=3)
     await world.house.disposition().sweep()
     await world.house.disposition().sweep()
     assert await rows(world, replies) == []
