@@ -110,7 +110,7 @@ async def page(tx: ReadTx, wanted: Filter, after: EventId | None, limit: int) ->
 _SHOWN = ("MessageOpened", "AttachmentOpened", "OriginalDownloaded", "ReplySubmitted")
 _SEEN = Hot(
     lambda insert: (
-        select(t.c.at, t.c.kind, t.c.detail)
+        select(t.c.at, t.c.kind, t.c.detail, t.c.session)
         .where(t.c.delivery_id == bindparam("delivery"), t.c.at < bindparam("before", type_=t.c.at.type))
         .where(t.c.kind.in_([literal(kind) for kind in _SHOWN]))
         .order_by(t.c.id.desc())
@@ -126,9 +126,13 @@ class Seen:
     at: datetime
     kind: str
     part: str
+    session: str = ""
 
 
 async def seen(db: "Database", delivery_id: DeliveryId, before: datetime) -> list[Seen]:
     """The last ten times that content of a delivery was released, newest first."""
     rows = await db.rows(_SEEN, delivery=delivery_id, before=micros(before))
-    return [Seen(instant(at), kind, str(json.loads(detail).get("part", ""))) for at, kind, detail in rows]
+    return [
+        Seen(instant(at), kind, str(json.loads(detail).get("part", "")), session or "")
+        for at, kind, detail, session in rows
+    ]

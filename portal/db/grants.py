@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import bindparam, delete, exists, select, update
 
 from portal.db.hot import Hot, Statement
-from portal.db.tables import epochs, grants, messages, micros, outbox, recipients, reply_files
+from portal.db.tables import epochs, grants, micros
 from portal.db.tx import BookkeepingTx, ReadTx, WriteTx
 from portal.model.events import DeliveryDisposed, EpochsRewrapped
 from portal.model.ids import DeliveryId, EpochId, KekId, OrgId
@@ -94,7 +94,9 @@ async def destroy_for(tx: WriteTx[DeliveryDisposed], delivery_id: DeliveryId, re
 async def forget_unused_epochs(tx: BookkeepingTx, before: datetime) -> int:
     """Deletes epoch keys made before `before` under which nothing is sealed any more."""
     used = [
-        exists().where(table.c.epoch_id == epochs.c.id) for table in (grants, recipients, messages, outbox, reply_files)
+        exists().where(table.c.epoch_id == epochs.c.id)
+        for name, table in epochs.metadata.tables.items()
+        if name != "epochs" and "epoch_id" in table.c
     ]
     statement = delete(epochs).where(epochs.c.made_at < before, *(~one for one in used))
     return await tx.change(statement)

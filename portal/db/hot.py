@@ -26,7 +26,7 @@ class Hot:
         """The SQL in the driver's own placeholders, and the values in their order. Raises KeyError when one is missing."""
         known = self._compiled.get(dialect.name)
         if known is None:
-            compiled = self._build(_insert(dialect)).compile(dialect=dialect)
+            compiled = self._build(own_insert(dialect)).compile(dialect=dialect)
             names = tuple(getattr(compiled, "positiontup", None) or ())
             constants: Parameters = {name: value for name, value in compiled.params.items() if value is not None}
             known = (str(compiled), names, constants)
@@ -35,7 +35,7 @@ class Hot:
         return sql, tuple([values[name] if name in values else constants[name] for name in names])
 
 
-def _insert(dialect: Dialect) -> Insert:
+def own_insert(dialect: Dialect) -> Insert:
     """The engine's own. The other engine's is not loaded: it would take 5 MB of memory and a tenth of a second to start."""
     if dialect.name == "sqlite":
         from sqlalchemy.dialects.sqlite import insert

@@ -1,5 +1,6 @@
 """Links, the codes sent for them, and the counters that throttle both."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,7 +13,7 @@ from portal.db.tables import codes, instant, links, organisations, outbox, recip
 from portal.db.tables import deliveries as t
 from portal.db.tx import BookkeepingTx, ReadTx, WriteTx
 from portal.model.codes import Tries
-from portal.model.events import CodeRequested, SignedIn
+from portal.model.events import CodeRequested, SignedIn, SteppedUp
 from portal.model.ids import CodeId, DeliveryId, EpochId, MessageId, OrgId, RecipientId
 from portal.model.message import DeliveryState
 
@@ -102,11 +103,12 @@ def _as_named(row: tuple[Any, ...] | None) -> Named | None:
 
 @dataclass(frozen=True)
 class Code:
-    """An emailed code, kept as a keyed hash."""
+    """A code that was mailed, texted or spoken (`channel`), kept as a keyed hash."""
 
     id: CodeId
     org_id: OrgId
     delivery_id: DeliveryId
+    channel: str
     browser_hash: bytes
     code_hash: bytes
     reference: str
@@ -116,9 +118,9 @@ class Code:
     used_at: datetime | None = None
 
 
-async def made_since(tx: ReadTx, delivery_id: DeliveryId, since: datetime) -> list[datetime]:
-    """When codes were made for a delivery, oldest first."""
-    mine = (codes.c.delivery_id == delivery_id, codes.c.made_at > since)
+async def made_since(tx: ReadTx, delivery_id: DeliveryId, channel: str, since: datetime) -> list[datetime]:
+    """When codes of this channel were made for a delivery, oldest first."""
+    mine = (codes.c.delivery_id == delivery_id, codes.c.channel == channel, codes.c.made_at > since)
     return [row.made_at for row in await tx.rows(select(codes.c.made_at).where(*mine).order_by(codes.c.made_at))]
 
 
@@ -126,9 +128,11 @@ async def add_code(tx: WriteTx[CodeRequested], code: Code) -> None:
     await tx.change(insert(codes).values(vars(code)))
 
 
-async def usable(tx: ReadTx, delivery_id: DeliveryId, browser_hash: bytes, now: datetime, max_tries: int) -> list[Code]:
+async def usable(
+    tx: ReadTx, delivery_id: DeliveryId, channels: Collection[str], browser_hash: bytes, now: datetime, max_tries: int
+) -> list[Code]:
     """Codes that this browser asked for and may still use."""
-    mine = (codes.c.delivery_id == delivery_id, codes.c.browser_hash == browser_hash)
+    mine = (codes.c.delivery_id == delivery_id, codes.c.browser_hash == browser_hash, codes.c.channel.in_(channels))
     fresh = (codes.c.used_at.is_(None), codes.c.expires_at > now, codes.c.tries < max_tries)
     rows = await tx.rows(select(codes).where(*mine, *fresh).order_by(codes.c.made_at))
     return [Code(**{column.name: getattr(row, column.name) for column in codes.columns}) for row in rows]
@@ -138,7 +142,7 @@ async def count_try(tx: BookkeepingTx, found: list[Code]) -> None:
     await tx.change(update(codes).where(codes.c.id.in_([code.id for code in found])).values(tries=codes.c.tries + 1))
 
 
-async def use(tx: WriteTx[SignedIn], code: Code) -> bool:
+async def use(tx: WriteTx[SignedIn | SteppedUp], code: Code) -> bool:
     """Says whether the code had not been used before."""
     return (
         await tx.change(
@@ -150,9 +154,10 @@ async def use(tx: WriteTx[SignedIn], code: Code) -> bool:
 
 @dataclass(frozen=True)
 class Mailed:
-    """How the mail with a code fares."""
+    """How the mail or text with a code fares."""
 
     reference: str
+    channel: str
     made_at: datetime
     state: str
     attempts: int
@@ -160,10 +165,13 @@ class Mailed:
     answer: str | None
 
 
-async def last_code(tx: ReadTx, delivery_id: DeliveryId, browser_hash: bytes) -> Mailed | None:
-    mine = (codes.c.delivery_id == delivery_id, codes.c.browser_hash == browser_hash)
+async def last_code(
+    tx: ReadTx, delivery_id: DeliveryId, channels: Collection[str], browser_hash: bytes
+) -> Mailed | None:
+    mine = (codes.c.delivery_id == delivery_id, codes.c.browser_hash == browser_hash, codes.c.channel.in_(channels))
     wanted = (
         codes.c.reference,
+        codes.c.channel,
         codes.c.made_at,
         outbox.c.state,
         outbox.c.attempts,
@@ -202,7 +210,7 @@ async def keep_tries(tx: BookkeepingTx, delivery_id: DeliveryId, counted: Tries)
     await tx.change(update(t).where(t.c.id == delivery_id).values(values))
 
 
-async def forget_tries(tx: WriteTx[SignedIn], delivery_id: DeliveryId) -> None:
+async def forget_tries(tx: WriteTx[SignedIn | SteppedUp], delivery_id: DeliveryId) -> None:
     """A success ends the run of failed tries (63B 3.2.2 counts consecutive ones)."""
     values = {"tries": 0, "window_tries": 0, "closed_until": None}
     await tx.change(update(t).where(t.c.id == delivery_id).values(values))

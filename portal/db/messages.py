@@ -8,7 +8,18 @@ from sqlalchemy import Table, bindparam, delete, exists, select, union, update
 
 from portal.db.engine import Database
 from portal.db.hot import Hot, Statement
-from portal.db.tables import deliveries, messages, micros, parts, received, recipients, renditions, replies, reply_files
+from portal.db.tables import (
+    deliveries,
+    former_addresses,
+    messages,
+    micros,
+    parts,
+    received,
+    recipients,
+    renditions,
+    replies,
+    reply_files,
+)
 from portal.db.tx import ReadTx, WriteTx
 from portal.model.events import MessageDisposed
 from portal.model.ids import BlobKey, DeliveryId, EpochId, MessageId, OrgId, PartId, RecipientId
@@ -56,9 +67,20 @@ _RECEIVED = Hot(
 )
 
 
+_FORMERLY = Hot(
+    lambda insert: select(former_addresses.c.recipient_id).where(
+        former_addresses.c.org_id == bindparam("org_id"), former_addresses.c.address_hash == bindparam("address_hash")
+    )
+)
+
+
 async def recipient_id(db: Database, org_id: OrgId, address_hash: bytes) -> RecipientId | None:
-    row = await db.row(_RECIPIENT, org_id=org_id, address_hash=address_hash)
-    return RecipientId(row[0]) if row else None
+    """Who has this address, or had it before a change that she proved."""
+    for hot in (_RECIPIENT, _FORMERLY):
+        row = await db.row(hot, org_id=org_id, address_hash=address_hash)
+        if row:
+            return RecipientId(row[0])
+    return None
 
 
 async def received_by(db: Database, key: bytes) -> dict[RecipientId, DeliveryId]:

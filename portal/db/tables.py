@@ -68,6 +68,12 @@ def _org() -> Column[str]:
     return Column("org_id", _ID, ForeignKey("organisations.id"), nullable=False)
 
 
+def _recipient(*, primary_key: bool = False, index: bool = False) -> Column[str]:
+    return Column(
+        "recipient_id", _ID, ForeignKey("recipients.id"), nullable=False, primary_key=primary_key, index=index or None
+    )
+
+
 def _at(name: str, *, nullable: bool = False) -> Column[datetime]:
     return Column(name, Instant, nullable=nullable)
 
@@ -133,6 +139,7 @@ recipients = Table(
     Column("address_sealed", LargeBinary, nullable=False),
     Column("epoch_id", _ID, ForeignKey("epochs.id"), nullable=False),
     _at("added_at"),
+    _at("shared_at", nullable=True),
     Index("uq_recipients_address", "org_id", "address_hash", unique=True),
 )
 
@@ -256,6 +263,7 @@ codes = Table(
     _id(),
     _org(),
     Column("delivery_id", _ID, ForeignKey("deliveries.id"), nullable=False),
+    Column("channel", String(8), nullable=False, server_default="mail"),
     Column("browser_hash", LargeBinary(32), nullable=False),
     Column("code_hash", LargeBinary(32), nullable=False),
     Column("reference", String(8), nullable=False),
@@ -274,10 +282,171 @@ sessions = Table(
     Column("recipient_id", _ID, ForeignKey("recipients.id"), nullable=False, index=True),
     Column("assurance", Integer, nullable=False),
     Column("method", String(24), nullable=False),
+    Column("proofs", String(200), nullable=False, server_default="emailed-code:1"),
+    Column("passkey_id", _ID),
+    Column("member_id", _ID),
+    Column("agent", String(80)),
+    Column("place", String(80)),
     _at("started_at"),
+    _at("proved_at", nullable=True),
     _at("seen_at"),
     _at("ends_at"),
     _at("ended_at", nullable=True),
+)
+
+# -- ways in
+
+passkeys = Table(
+    "passkeys",
+    metadata,
+    _id(),
+    _org(),
+    _recipient(index=True),
+    Column("member_id", _ID),
+    Column("credential_id", LargeBinary(1023), nullable=False, unique=True),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("sign_count", BigInteger, nullable=False),
+    Column("backup_eligible", Boolean, nullable=False),
+    Column("backed_up", Boolean, nullable=False),
+    Column("transports", String(100), nullable=False),
+    Column("name_sealed", LargeBinary, nullable=False),
+    Column("epoch_id", _ID, ForeignKey("epochs.id"), nullable=False),
+    Column("vouched", Integer, nullable=False),
+    _at("made_at"),
+    _at("used_at", nullable=True),
+    _at("suspect_at", nullable=True),
+)
+
+ceremonies = Table(
+    "ceremonies",
+    metadata,
+    Column("challenge", LargeBinary(32), primary_key=True),
+    Column("purpose", String(16), nullable=False),
+    Column("bound_hash", LargeBinary(32), nullable=False),
+    Column("org_id", _ID),
+    Column("recipient_id", _ID),
+    Column("made_at", Instant, nullable=False, index=True),
+)
+
+access_codes = Table(
+    "access_codes",
+    metadata,
+    Column("delivery_id", _ID, ForeignKey("deliveries.id"), primary_key=True),
+    _org(),
+    Column("code_hash", String(200), nullable=False),
+    Column("hint_sealed", LargeBinary),
+    Column("epoch_id", _ID, ForeignKey("epochs.id")),
+    _at("set_at"),
+)
+
+phones = Table(
+    "phones",
+    metadata,
+    _recipient(primary_key=True),
+    _org(),
+    Column("number_sealed", LargeBinary, nullable=False),
+    Column("epoch_id", _ID, ForeignKey("epochs.id"), nullable=False),
+    _at("set_at"),
+)
+
+authenticators = Table(
+    "authenticators",
+    metadata,
+    _recipient(primary_key=True),
+    _org(),
+    Column("secret_sealed", LargeBinary, nullable=False),
+    Column("epoch_id", _ID, ForeignKey("epochs.id"), nullable=False),
+    Column("vouched", Integer, nullable=False),
+    Column("last_step", BigInteger),
+    _at("made_at"),
+    _at("confirmed_at", nullable=True),
+)
+
+recovery_codes = Table(
+    "recovery_codes",
+    metadata,
+    _recipient(primary_key=True),
+    Column("slot", Integer, primary_key=True),
+    _org(),
+    Column("code_hash", String(200), nullable=False),
+    Column("vouched", Integer, nullable=False),
+    _at("made_at"),
+    _at("used_at", nullable=True),
+)
+
+recoveries = Table(
+    "recoveries",
+    metadata,
+    _id(),
+    _org(),
+    _recipient(index=True),
+    Column("staff", String(64), nullable=False),
+    Column("how", String(200), nullable=False),
+    Column("code_hash", String(200), nullable=False),
+    Column("stop_hash", LargeBinary(32), nullable=False, unique=True),
+    _at("begun_at"),
+    _at("effective_at"),
+    _at("applied_at", nullable=True),
+    _at("stopped_at", nullable=True),
+)
+
+members = Table(
+    "members",
+    metadata,
+    _id(),
+    _org(),
+    _recipient(index=True),
+    Column("name_sealed", LargeBinary, nullable=False),
+    Column("epoch_id", _ID, ForeignKey("epochs.id"), nullable=False),
+    _at("added_at"),
+)
+
+former_addresses = Table(
+    "former_addresses",
+    metadata,
+    Column("org_id", _ID, ForeignKey("organisations.id"), primary_key=True),
+    Column("address_hash", LargeBinary(32), primary_key=True),
+    _recipient(index=True),
+    Column("address_sealed", LargeBinary, nullable=False),
+    Column("epoch_id", _ID, ForeignKey("epochs.id"), nullable=False),
+    _at("until_at"),
+)
+
+address_changes = Table(
+    "address_changes",
+    metadata,
+    _id(),
+    _org(),
+    _recipient(index=True),
+    Column("session_hash", LargeBinary(32), nullable=False),
+    Column("address_hash", LargeBinary(32), nullable=False),
+    Column("address_sealed", LargeBinary, nullable=False),
+    Column("epoch_id", _ID, ForeignKey("epochs.id"), nullable=False),
+    Column("code_hash", LargeBinary(32), nullable=False),
+    Column("tries", Integer, nullable=False),
+    _at("made_at"),
+    _at("expires_at"),
+    _at("used_at", nullable=True),
+)
+
+tries = Table(
+    "tries",
+    metadata,
+    Column("key", LargeBinary(32), primary_key=True),
+    Column("in_all", Integer, nullable=False),
+    Column("in_window", Integer, nullable=False),
+    _at("window_from"),
+    _at("closed_until", nullable=True),
+    _at("disabled_at", nullable=True),
+)
+
+threads = Table(
+    "threads",
+    metadata,
+    Column("org_id", _ID, ForeignKey("organisations.id"), primary_key=True),
+    Column("id_hash", LargeBinary(32), primary_key=True),
+    Column("floor", Integer, nullable=False),
+    _at("made_at"),
 )
 
 replies = Table(

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import CursorResult, Executable, Row
+from sqlalchemy import CursorResult, Executable, Row, Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from portal.db.hot import Statement
+from portal.db.hot import Statement, own_insert
 from portal.model.events import Event
 
 E = TypeVar("E", bound=Event, covariant=True)
@@ -38,6 +38,10 @@ class BookkeepingTx(ReadTx):
         """Runs a changing statement and returns how many rows it touched."""
         result: CursorResult[Any] = await self._connection.execute(statement, values)
         return result.rowcount
+
+    def insert(self, table: Table) -> Any:
+        """The engine's own INSERT, for ON CONFLICT."""
+        return own_insert(self._connection.dialect)(table)
 
 
 class WriteTx(BookkeepingTx, Generic[E]):

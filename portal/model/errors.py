@@ -36,7 +36,7 @@ class NoLongerReadable(PortalError):
 
 
 class AssuranceNeeded(PortalError):
-    """The class of the message needs a stronger sign-in than this session's."""
+    """The class of the message needs a stronger sign-in than this session's; the page leads to it."""
 
     say = "This message needs a stronger sign-in."
 
@@ -54,6 +54,28 @@ class CodeRefused(PortalError):
     """The typed code is wrong, lapsed, used, or belongs to another link or browser: alike from outside."""
 
     say = "That code does not match."
+
+
+class PasskeyRefused(PortalError):
+    """A passkey's answer proves nothing; why is for the record. `unknown`: nobody here has such a passkey (any more)."""
+
+    say = "This passkey could not be checked."
+
+    @property
+    def unknown(self) -> bool:
+        return str(self) == "unknown"
+
+
+class MemberNeeded(PortalError):
+    """Several people read this mailbox, and this session has not said which of them it is."""
+
+    say = "Say who you are."
+
+
+class ProofNeeded(PortalError):
+    """What is asked for needs a sign-in of the last minutes, as strong as the person's strongest way in."""
+
+    say = "Show once more that it is you."
 
 
 class TooManyTries(PortalError):
@@ -80,6 +102,14 @@ class InputRefused(PortalError):
         super().__init__(say)
         self.say = say
         self.field = field
+
+
+class WayRefused(InputRefused):
+    """A way in can't be added, changed or removed so. `why` is a word for the page, which has the sentence."""
+
+    def __init__(self, why: str, say: str, field: str | None = None) -> None:
+        super().__init__(say, field)
+        self.why = why
 
 
 class ReplyEmpty(InputRefused):

@@ -251,17 +251,33 @@ class LinkFollowed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class CodeRequested(Event):
-    """Somebody with the link asked for a code."""
+    """Somebody with the link asked for a code. `channel` is `mail`, `sms` or `voice`."""
 
     code_id: str
+    channel: str = "mail"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SignedIn(Event):
-    """A ceremony succeeded and a session began. `method` is `emailed-code`."""
+    """A ceremony succeeded and a session began. `method` is `emailed-code` or `passkey`; `passkey` is that one's id."""
 
     method: str
     assurance: int
+    passkey: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteppedUp(Event):
+    """A signed-in person proved more, or the same anew. `session` is the new session's hash, `before` the one it replaced.
+
+    `vouched` says that the passkey or app used in this session counts from now on with what was proved beside it.
+    """
+
+    method: str
+    assurance: int
+    before: str
+    vouched: bool = False
+    passkey: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,6 +291,162 @@ class SignInFailed(Event):
 @dataclass(frozen=True, kw_only=True)
 class SignedOut(Event):
     """The owner ended the session."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionEnded(Event):
+    """Sessions of a person were ended from elsewhere. `ended` has their hashes; `why` is `owner`, `operator` or the change that
+    ends them."""
+
+    ended: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberNamed(Event):
+    """Who of several people at one mailbox this session is. `member` is an id; the name is sealed."""
+
+    member: str
+    added: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class MailboxShared(Event):
+    """A mailbox was declared to be read by several people, or by one again."""
+
+    shared: bool
+
+
+# -- ways in
+
+
+@dataclass(frozen=True, kw_only=True)
+class PasskeyAdded(Event):
+    """A passkey was bound. `vouched` is the level of the session that bound it."""
+
+    passkey: str
+    vouched: int
+    backed_up: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class PasskeyRenamed(Event):
+    """A passkey got another name."""
+
+    passkey: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PasskeyRemoved(Event):
+    """A passkey was removed, and the sessions that it began ended."""
+
+    passkey: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PasskeySuspected(Event):
+    """A passkey's counter did not rise: it may have been copied. It earns the mailbox's level only until it is replaced."""
+
+    passkey: str
+    counter: int
+    known: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppAdded(Event):
+    """An authenticator app was bound."""
+
+    vouched: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppRemoved(Event):
+    """The authenticator app was removed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoveryCodesMade(Event):
+    """Ten new recovery codes took the place of all earlier ones."""
+
+    vouched: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessCodeSet(Event):
+    """The sender's side gave a delivery an access code, or another one."""
+
+    hint: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhoneSet(Event):
+    """The sender's side gave a recipient's phone number."""
+
+    recipient: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddressChangeAsked(Event):
+    """A signed-in person asked that her messages go to another address; a code went there."""
+
+    change: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddressChanged(Event):
+    """A person proved both addresses; her history stays, and mail to the old one is hers still."""
+
+    change: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoveryBegun(Event):
+    """Help desk proofed a person anew, in the way that `how` says; takes effect at `effective` unless it is stopped."""
+
+    recovery: str
+    recipient: str
+    how: str
+    effective: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoveryStopped(Event):
+    """Somebody at a known address, or an operator, stopped a recovery."""
+
+    recovery: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoveryApplied(Event):
+    """A recovery took effect: all ways in but the mailbox were removed and all sessions ended."""
+
+    recovery: str
+    recipient: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonTold(Event):
+    """A mail about a person's own ways in went to one of her addresses. `about` names its occasion."""
+
+    about: str
+    host: str
+    tls: str
+    reply: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonNotTold(Event):
+    """Such a mail could not be sent."""
+
+    about: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonLookedUp(Event):
+    """An operator looked at a person's ways in and sessions."""
+
+    recipient: str
 
 
 # -- reading

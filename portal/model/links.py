@@ -31,7 +31,8 @@ def keyed_hash(key: bytes, *fields: str) -> bytes:
     return hmac.digest(key, "\0".join(fields).encode("utf-8", "surrogatepass"), hashlib.sha256)
 
 
-def _letters(random: bytes, count: int) -> str:
+def letters(random: bytes, count: int) -> str:
+    """`count` signs of 5 bits each, from 16 random bytes (8 do for three)."""
     number = int.from_bytes(random, "big")
     signs = []
     for _ in range(count):
@@ -42,21 +43,21 @@ def _letters(random: bytes, count: int) -> str:
 
 def reference(random: bytes) -> str:
     """The reference of a notice, such as `K7QF-3MPD-9T`: 10 signs, 50 bits, from 16 random bytes."""
-    letters = _letters(random, REFERENCE_LETTERS)
-    return f"{letters[:4]}-{letters[4:8]}-{letters[8:]}"
+    signs = letters(random, REFERENCE_LETTERS)
+    return f"{signs[:4]}-{signs[4:8]}-{signs[8:]}"
 
 
 def read_reference(typed: str) -> str | None:
     """The reference in what somebody typed, spaces, dashes and case forgiven; None when it is none."""
-    letters = "".join(sign for sign in typed.upper() if sign not in " -\t\u2010\u2011\u2012\u2013\u2014")
-    if len(letters) != REFERENCE_LETTERS or any(sign not in _ALPHABET for sign in letters):
+    signs = "".join(sign for sign in typed.upper() if sign not in " -\t\u2010\u2011\u2012\u2013\u2014")
+    if len(signs) != REFERENCE_LETTERS or any(sign not in _ALPHABET for sign in signs):
         return None
-    return f"{letters[:4]}-{letters[4:8]}-{letters[8:]}"
+    return f"{signs[:4]}-{signs[4:8]}-{signs[8:]}"
 
 
 def code_reference(random: bytes) -> str:
     """The three letters that tell one emailed code from another, on the mail and on the page; from 8 random bytes."""
-    return _letters(random, 3)
+    return letters(random, 3)
 
 
 def code(random: bytes) -> str:

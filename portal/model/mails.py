@@ -11,10 +11,15 @@ class MailKind(StrEnum):
     REPLY = "reply"
     ASKED = "asked"
     UNDELIVERED = "undelivered"
+    TEXT = "text"
+    """A code by SMS or voice."""
+    CHANGED = "changed"
+    """News for a person about her own ways in."""
 
 
 _TRIES_FOR = {
     MailKind.CODE: timedelta(minutes=10),
+    MailKind.TEXT: timedelta(minutes=10),
     MailKind.NOTICE: timedelta(days=2),
     MailKind.REPLY: timedelta(days=5),
 }

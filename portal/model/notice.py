@@ -23,12 +23,13 @@ class NoticePayload:
 
 @dataclass(frozen=True)
 class CodePayload:
-    """What the mail with a code says, and the token of its return path."""
+    """What the mail, text or call with a code says, and the token of its return path."""
 
     code: str
     reference: str
     language: str
     return_token: str
+    channel: str = "mail"
 
     def dump(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -36,3 +37,25 @@ class CodePayload:
     @staticmethod
     def load(dumped: bytes) -> "CodePayload":
         return CodePayload(**json.loads(dumped))
+
+
+@dataclass(frozen=True)
+class ChangePayload:
+    """What a person is told of her own ways in: `about` names the occasion, `to` is one of her addresses.
+
+    `stop_token` is of the link that stops a recovery; `detail` is a moment (ISO 8601) or empty.
+    """
+
+    about: str
+    to: str
+    language: str
+    return_token: str
+    stop_token: str = ""
+    detail: str = ""
+
+    def dump(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @staticmethod
+    def load(dumped: bytes) -> "ChangePayload":
+        return ChangePayload(**json.loads(dumped))

@@ -1,0 +1,60 @@
+"""Secrets that people choose or keep, as hashes: access codes and recovery codes (argon2id, RFC 9106).
+
+A hash takes 64 MiB and a tenth of a second: it is made in a thread, at most two at once, so that nobody else waits.
+"""
+
+import asyncio
+import unicodedata
+from functools import lru_cache
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+MOST_SIGNS = 64
+_AT_ONCE = asyncio.Semaphore(2)
+_HASHER = PasswordHasher()
+_IGNORED = frozenset(" -\t\u00a0\u2010\u2011\u2012\u2013\u2014")
+
+
+def plain(typed: str) -> str:
+    """What was chosen or typed, in the form that is hashed: NFKC, no spaces or dashes, case forgiven.
+
+    Raises ValueError when nothing is left, or more than 64 signs are.
+    """
+    if len(typed) > 4 * MOST_SIGNS:
+        raise ValueError("too long for a code")
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", typed).casefold())
+    signs = "".join(sign for sign in folded if sign not in _IGNORED)
+    if not signs or len(signs) > MOST_SIGNS or not signs.isprintable():
+        raise ValueError("not a code")
+    return signs
+
+
+async def hashed(chosen: str) -> str:
+    """The hash to keep. Raises ValueError for what is no code."""
+    signs = plain(chosen)
+    async with _AT_ONCE:
+        return await asyncio.to_thread(_HASHER.hash, signs)
+
+
+async def matches(typed: str, kept: str | None) -> bool:
+    """Whether what was typed is what was hashed. Takes as long where nothing is kept (`kept` is None)."""
+    try:
+        signs = plain(typed)
+    except ValueError:
+        signs = ""
+    async with _AT_ONCE:
+        same = await asyncio.to_thread(_verify, kept, signs)
+    return same and kept is not None and signs != ""
+
+
+@lru_cache
+def _nobodys() -> str:
+    return _HASHER.hash("nobody's")
+
+
+def _verify(kept: str | None, signs: str) -> bool:
+    try:
+        return _HASHER.verify(kept or _nobodys(), signs)
+    except (VerificationError, InvalidHashError):
+        return False
