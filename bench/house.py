@@ -25,7 +25,7 @@ from portal.db.sessions import Session
 from portal.demo import make_certificates
 from portal.intake import Envelope, Relay
 from portal.model.access import Reader
-from portal.model.assurance import Assurance
+from portal.model.assurance import MAILBOX, Assurance, written
 from portal.model.events import SignedIn, Who
 from portal.model.ids import DeliveryId, OrgId, RecipientId
 from portal.model.links import TOKEN_BYTES, link_token, token_hash
@@ -206,13 +206,12 @@ async def sign_in(house: House, org_id: OrgId, person: Person) -> Person:
         org_id=org_id,
         recipient_id=person.recipient,
         assurance=Assurance.MAILBOX,
-        method="email-code",
+        method=MAILBOX.method.value,
+        proofs=written([MAILBOX]),
         started_at=now,
+        proved_at=now,
         seen_at=now,
         ends_at=now + timedelta(hours=1),
-        org_name="",
-        org_address="",
-        org_phone="",
     )
     event = SignedIn(
         at=now,

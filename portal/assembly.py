@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,6 +35,9 @@ from portal.mime.pool import ProcessRenderer
 from portal.model.errors import PortalError, RefusesToStart
 from portal.notify.dispatch import Dispatch
 from portal.notify.reminders import Reminders
+from portal.phone import Texter
+from portal.phone.memory import MemoryTexter
+from portal.phone.webhook import WebhookTexter
 from portal.reading.read import Reading
 from portal.reply.compose import Compose, ReplyLimits
 from portal.reply.handover import Handover
@@ -42,8 +46,16 @@ from portal.sealing.open import EpochKeys, Fields, Opener
 from portal.sealing.seal import Sealer
 from portal.settings import Settings
 from portal.signin.codes import Codes
+from portal.signin.guard import Guard
 from portal.signin.links import Links
+from portal.signin.passkeys import Passkeys
+from portal.signin.people import People
+from portal.signin.recovery import HelpDesk, RecoveryCodes
 from portal.signin.sessions import Sessions
+from portal.signin.stepup import StepUp
+from portal.signin.tell import Tell
+from portal.signin.throttle import Throttle
+from portal.signin.totp import AppCodes
 from portal.web.csrf import Csrf
 from portal.web.site import Site
 from portal.web.templating import Letters, Pages
@@ -68,6 +80,15 @@ def submission(settings: Settings) -> Submission:
     return Submission(settings.submission_url, settings.submission_ca, settings.base_host)
 
 
+def texter(settings: Settings) -> Texter | None:
+    """The provider of texts and calls; None when there is none."""
+    if not settings.phone_url:
+        return None
+    if settings.phone_url == "memory:":
+        return MemoryTexter()
+    return WebhookTexter(settings.phone_url, settings.phone_secret.get_secret_value(), settings.phone_ca)
+
+
 @dataclass
 class House:
     """The parts, made once a process. Roles are built from them by the methods below."""
@@ -82,6 +103,7 @@ class House:
     renderer: Renderer
     wakes: asyncio.Event
     preparing: Preparing
+    texter: Texter | None = None
 
     def wake(self) -> None:
         self.wakes.set()
@@ -107,19 +129,47 @@ class House:
         db, source, settings = self.db, self.source, self.settings
         epochs = self.epochs()
         opener, fields = Opener(db, self.blobs, epochs, source), Fields(epochs)
-        tokens_key = self.keyring.secret("tokens")
+        tokens_key, codes_key = self.keyring.secret("tokens"), self.keyring.secret("codes")
+        references_key = self.keyring.secret("references")
         limits = ReplyLimits(settings.max_reply_bytes, settings.max_reply_files)
+        sessions, guard = Sessions(db, source), Guard(db, source, codes_key)
+        tell, desk = Tell(db, self.sealer, fields, source, self.wake), self.desk(fields)
+        origins = (settings.base_url, *settings.related_origins)
         return Site(
             pages=Pages(settings.base_url, source.now),
-            links=Links(db, source, references_key=self.keyring.secret("references"), tokens_key=tokens_key),
-            codes=Codes(db, self.sealer, fields, source, self.wake, codes_key=self.keyring.secret("codes")),
-            sessions=Sessions(db, source),
+            links=Links(db, source, references_key=references_key, tokens_key=tokens_key),
+            codes=Codes(db, self.sealer, fields, source, self.wake, codes_key=codes_key),
+            sessions=sessions,
+            passkeys=Passkeys(
+                db,
+                self.sealer,
+                fields,
+                sessions,
+                tell,
+                source,
+                handles_key=references_key,
+                rp_id=settings.base_host,
+                origins=origins,
+            ),
+            apps=AppCodes(db, self.sealer, fields, sessions, guard, tell, source),
+            recovery=RecoveryCodes(db, sessions, guard, tell, source),
+            desk=desk,
+            people=People(db, self.sealer, fields, tell, source, codes_key=codes_key),
+            step_up=StepUp(db, fields, sessions, guard, desk, source, texts=bool(settings.phone_url)),
+            throttle=Throttle(db, source, references_key),
             reading=Reading(db, opener, fields, self.sealer, self.renderer, source),
             compose=Compose(db, opener, fields, self.sealer, limits, self.wake),
             asking=Asking(db, source, self.wake),
             csrf=Csrf(tokens_key, settings.base_url),
             source=source,
+            place_header=settings.place_header,
+            related_origins=origins,
         )
+
+    def desk(self, fields: Fields | None = None) -> HelpDesk:
+        """Recovery by people. Opens small fields: addresses, to tell them."""
+        tell = Tell(self.db, self.sealer, fields or Fields(self.epochs()), self.source, self.wake)
+        return HelpDesk(self.db, tell, self.source, timedelta(hours=self.settings.recovery_delay_hours))
 
     def worker(self) -> Worker:
         db, source, settings = self.db, self.source, self.settings
@@ -135,11 +185,13 @@ class House:
                 source,
                 base_url=settings.base_url,
                 return_domain=settings.return_domain,
+                texter=self.texter,
             ),
             Handover(db, opener, mailer, source, settings.return_domain),
             Reminders(db, self.announcer, source),
             Lifecycle(db, source),
             self.disposition(),
+            self.desk(Fields(epochs)),
             source,
             self.wakes,
         )
@@ -191,6 +243,7 @@ async def open_house(settings: Settings, source: Source | None = None, *, secret
         ring.check_there()
         announcer = Announcer(sealer, ring.secret("references"))
         house = House(settings, source, db, blobs, ring, sealer, announcer, renderer, asyncio.Event(), preparing)
+        house.texter = texter(settings)
         await house.check_keys(secret=secret)
         yield house
 

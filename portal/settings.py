@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from portal.model.errors import RefusesToStart
@@ -44,6 +44,18 @@ class Settings(BaseSettings):
     """`host:port`, or `unix:/path/portal.sock` in a folder of mode 0750 for a proxy beside it."""
     http_proxy: str = ""
     """Address of the proxy whose `X-Forwarded-For` counts; with a unix socket it always does."""
+    related_origins: tuple[str, ...] = ()
+    """Other origins (`https://...`) at which the same passkeys work, listed at /.well-known/webauthn (related origin requests)."""
+    place_header: str = ""
+    """Name of a header in which the proxy says where a client is, shown in the list of sessions. Empty: no place is kept."""
+    phone_url: str = Field("", repr=False)
+    """Provider of text messages and calls: a webhook `https://...`; `memory:` for trials. Empty: none are sent."""
+    phone_secret: SecretStr = SecretStr("")
+    """Secret by which requests to the provider are signed (Standard Webhooks): `whsec_...`."""
+    phone_ca: Path | None = None
+    """A PEM file of authorities to check the provider by; the system's when unset."""
+    recovery_delay_hours: int = Field(24, ge=1, le=336)
+    """How long a recovery by the help desk waits, while every known address can stop it."""
     smtp_listen: str = "127.0.0.1:2526"
     """`host:port` for relays, STARTTLS required. Empty: not served."""
     smtps_listen: str = ""
@@ -98,6 +110,15 @@ class Settings(BaseSettings):
         if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
             raise ValueError("outside this machine people reach the portal by https only")
         return value.rstrip("/")
+
+    @field_validator("related_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            parts = urlsplit(one)
+            if parts.scheme != "https" or not parts.hostname or parts.path or parts.query or parts.fragment:
+                raise ValueError("write each as https://messages.example, without a path")
+        return value
 
     @field_validator("http_listen", "smtp_listen", "smtps_listen")
     @classmethod

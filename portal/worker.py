@@ -21,6 +21,7 @@ from portal.model.mails import LEASE, MailKind, wait_before
 from portal.notify.dispatch import Dispatch, NotNeeded
 from portal.notify.reminders import Reminders
 from portal.reply.handover import Handover
+from portal.signin.recovery import HelpDesk
 
 _AT_ONCE = 8
 _LOOK_EVERY = 2.0
@@ -39,11 +40,12 @@ class Worker:
         reminders: Reminders,
         lifecycle: Lifecycle,
         disposition: Disposition,
+        desk: HelpDesk,
         source: Source,
         wakes: asyncio.Event,
     ) -> None:
         self._db, self._dispatch, self._handover = db, dispatch, handover
-        self._reminders, self._lifecycle, self._disposition = reminders, lifecycle, disposition
+        self._reminders, self._lifecycle, self._disposition, self._desk = reminders, lifecycle, disposition, desk
         self._source, self._wakes = source, wakes
         self._holder = source.new_id()
         self._stopping = asyncio.Event()
@@ -114,7 +116,7 @@ class Worker:
             await outbox.put_back(tx, job, min(due_at, job.give_up_at), str(error))
 
     async def _daily_life(self) -> int:
-        return await self._lifecycle.expire_due() + await self._reminders.queue_due()
+        return await self._lifecycle.expire_due() + await self._reminders.queue_due() + await self._desk.apply_due()
 
     async def _dispose(self) -> int:
         return await self._disposition.run() + await self._disposition.sweep()

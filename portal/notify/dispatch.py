@@ -8,19 +8,31 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from portal.clock import Source
-from portal.db import deliveries, messages, outbox
+from portal.db import deliveries, given, messages, outbox
 from portal.db.deliveries import Delivery
 from portal.db.engine import Database
 from portal.db.orgs import Organisation
 from portal.mail import Mailer, Submitted
 from portal.model.errors import NotFound
-from portal.model.events import CodeFailed, CodeSent, Facts, NoticeFailed, NoticeSent, SenderNotTold, SenderTold, Who
+from portal.model.events import (
+    CodeFailed,
+    CodeSent,
+    Facts,
+    NoticeFailed,
+    NoticeSent,
+    PersonNotTold,
+    PersonTold,
+    SenderNotTold,
+    SenderTold,
+    Who,
+)
 from portal.model.ids import JobId
 from portal.model.mails import MailKind
 from portal.model.message import READABLE
-from portal.model.notice import CodePayload, NoticePayload
+from portal.model.notice import ChangePayload, CodePayload, NoticePayload
 from portal.notify.dsn import delivery_report
-from portal.notify.notice import Letters, Told, letter_to_sender, mail_with_code, mail_with_link
+from portal.notify.notice import Letters, Told, letter_to_sender, mail_of_change, mail_with_code, mail_with_link
+from portal.phone import Channel, Spoken, Texter
 from portal.sealing import Field
 from portal.sealing.open import Fields
 
@@ -51,9 +63,10 @@ class Dispatch:
         *,
         base_url: str,
         return_domain: str,
+        texter: Texter | None = None,
     ) -> None:
         self._db, self._fields, self._letters, self._mailer, self._source = db, fields, letters, mailer, source
-        self._base_url, self._domain = base_url, return_domain
+        self._base_url, self._domain, self._texter = base_url, return_domain, texter
 
     async def send(self, job: outbox.Job, organisation: Organisation) -> Submitted:
         """Raises NotNeeded, SubmissionFailed, KeysAway."""
@@ -61,6 +74,8 @@ class Dispatch:
             delivery = await deliveries.one(tx, job.delivery_id)
         if delivery is None:
             raise NotFound(f"job {job.id} names no delivery")
+        if job.kind == MailKind.TEXT:
+            return await self._text(job, organisation, delivery)
         mail = await self._mail(MailKind(job.kind), job, organisation, delivery)
         return await self._mailer.submit(mail.mail_from, mail.rcpt_to, mail.raw)
 
@@ -83,7 +98,35 @@ class Dispatch:
             to = await self._recipient(delivery)
             raw = mail_with_code(self._letters, self._told(organisation, code.language, to, now, job.id), code)
             return _Ready(f"bounce+{code.return_token}@{self._domain}", to, raw)
+        if kind is MailKind.CHANGED:
+            return await self._changed(job, organisation, now)
         return await self._to_sender(kind, job, organisation, delivery, now)
+
+    async def _changed(self, job: outbox.Job, organisation: Organisation, now: datetime) -> _Ready:
+        """News for a person about her own ways in, at one of her addresses."""
+        payload = ChangePayload.load(await self._payload(job))
+        language = payload.language or organisation.language
+        told = self._told(organisation, language, payload.to, now, job.id)
+        raw = mail_of_change(self._letters, told, payload, job.made_at)
+        return _Ready(f"bounce+{payload.return_token}@{self._domain}", payload.to, raw)
+
+    async def _text(self, job: outbox.Job, organisation: Organisation, delivery: Delivery) -> Submitted:
+        """A code by SMS or call. Raises SubmissionFailed, NotNeeded."""
+        if self._texter is None:
+            raise NotFound("this portal sends no texts")
+        if self._source.now() >= job.give_up_at:
+            raise NotNeeded
+        payload = CodePayload.load(await self._payload(job))
+        async with self._db.read() as tx:
+            phone = await given.phone(tx, delivery.recipient_id)
+        if phone is None:
+            raise NotFound("the recipient has no phone number any more")
+        field = Field(phone.epoch_id, phone.number_sealed)
+        number = (await self._fields.open(phone.org_id, phone.recipient_id, "phone", field)).decode()
+        context = {"org": organisation, "code": payload.code, "code_reference": payload.reference, "minutes": 10}
+        text = self._letters.line(f"code_{payload.channel}", payload.language, context)
+        sent = await self._texter.send(Spoken(Channel(payload.channel), number, text, payload.language, job.id))
+        return Submitted(sent.provider, "", sent.answer)
 
     async def _to_sender(
         self, kind: MailKind, job: outbox.Job, organisation: Organisation, delivery: Delivery, now: datetime
@@ -130,9 +173,12 @@ class Dispatch:
             async with self._db.write(notice) as tx:
                 if await outbox.settle(tx, job, done):
                     await deliveries.noticed(tx, job.delivery_id)
-        elif kind is MailKind.CODE:
+        elif kind in (MailKind.CODE, MailKind.TEXT):
             sent = CodeSent(**facts, host=host, tls=tls, reply=reply, code_id=job.subject_id or "")
             async with self._db.write(sent) as tx:
+                await outbox.settle(tx, job, done)
+        elif kind is MailKind.CHANGED:
+            async with self._db.write(PersonTold(**facts, host=host, tls=tls, reply=reply, about=kind.value)) as tx:
                 await outbox.settle(tx, job, done)
         else:
             async with self._db.write(SenderTold(**facts, host=host, tls=tls, reply=reply, about=kind.value)) as tx:
@@ -149,7 +195,10 @@ class Dispatch:
                 if await outbox.settle(tx, job, failed) and kind is MailKind.NOTICE:
                     await deliveries.notice_failed(tx, job.delivery_id)
                     await outbox.enqueue(tx, self._news(job, MailKind.UNDELIVERED))
-        elif kind is MailKind.CODE:
+        elif kind is MailKind.CHANGED:
+            async with self._db.write(PersonNotTold(**facts, about=kind.value, reason=reason)) as tx:
+                await outbox.settle(tx, job, failed)
+        elif kind in (MailKind.CODE, MailKind.TEXT):
             async with self._db.write(CodeFailed(**facts, code_id=job.subject_id or "", reason=reason)) as tx:
                 await outbox.settle(tx, job, failed)
         else:

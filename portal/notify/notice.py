@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from portal.db.deliveries import Delivery
 from portal.db.orgs import Organisation
 from portal.mail import as_checked_bytes, undecoded
-from portal.model.notice import CodePayload, NoticePayload
+from portal.model.notice import ChangePayload, CodePayload, NoticePayload
 from portal.model.parties import address
 
 
@@ -32,9 +32,10 @@ class Letter(Protocol):
 
 
 class Letters(Protocol):
-    """Renders templates/mail/<name> in a language."""
+    """Renders templates/mail/<name> in a language; `line` renders templates/text/<name>.txt as one line."""
 
     def render(self, name: str, lang: str, context: Mapping[str, object]) -> Letter: ...
+    def line(self, name: str, lang: str, context: Mapping[str, object]) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,22 @@ def mail_with_code(letters: Letters, told: Told, payload: CodePayload) -> bytes:
         "front_url": f"{told.base_url}/",
     }
     return told.mail(letters.render("code", payload.language, context))
+
+
+def mail_of_change(letters: Letters, told: Told, payload: ChangePayload, at: datetime) -> bytes:
+    """What a person is told of her own ways in."""
+    is_code = payload.about == "address-code"
+    context = {
+        "org": told.organisation,
+        "about": payload.about,
+        "at": at,
+        "front_url": f"{told.base_url}/",
+        "link": f"{told.base_url}/recovery/{payload.stop_token}" if payload.stop_token else "",
+        "effective_at": datetime.fromisoformat(payload.detail) if payload.detail and not is_code else None,
+        "code": payload.detail if is_code else "",
+        "minutes": 10,
+    }
+    return told.mail(letters.render("changed", told.language, context))
 
 
 def letter_to_sender(letters: Letters, told: Told, name: str, delivery: Delivery, recipient: str) -> Letter:

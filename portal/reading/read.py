@@ -52,6 +52,11 @@ class View:
     replies: tuple[SentReply, ...]
     history: tuple[audit.Seen, ...]
 
+    @property
+    def sessions(self) -> set[str]:
+        """In which sessions it was seen."""
+        return {one.session for one in self.history if one.session}
+
 
 @dataclass(frozen=True)
 class InboxLine:

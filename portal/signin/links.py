@@ -13,17 +13,17 @@ from datetime import timedelta
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from portal.clock import Source
-from portal.db import limits, links
+from portal.db import links
 from portal.db.engine import Database
 from portal.db.links import Named
-from portal.model.errors import NotFound, TooManyTries
+from portal.model.errors import NotFound
 from portal.model.events import LinkFollowed, SignInFailed, Who
 from portal.model.ids import DeliveryId
 from portal.model.links import keyed_hash, link_token, read_reference, token_hash
+from portal.signin import Whose
+from portal.signin.throttle import Throttle
 
 DOOR_LIFE = timedelta(minutes=60)
-_REFERENCES_PER_HOUR = 30
-"""Typed references from one address: 50 bits stand behind each try."""
 
 
 def serializer(key: bytes, salt: str) -> URLSafeTimedSerializer:
@@ -54,6 +54,7 @@ class Links:
         self._db, self._source = db, source
         self._key = references_key
         self._doors = serializer(tokens_key, "door")
+        self._throttle = Throttle(db, source, references_key)
 
     async def follow(self, token: str, origin: str, *, machine: bool) -> Door:
         """The door behind a link. Raises NotFound when there is none. Puts the fetch on record."""
@@ -65,11 +66,8 @@ class Links:
 
     async def find(self, typed: str, origin: str) -> Door | None:
         """The door for a typed reference; None when what was typed is no reference at all. Raises TooManyTries."""
-        hour = timedelta(hours=1)
+        await self._throttle.references(origin)
         now = self._source.now()
-        count, since = await limits.count(self._db, keyed_hash(self._key, "throttle", "reference", origin), now, hour)
-        if count > _REFERENCES_PER_HOUR:
-            raise TooManyTries("too many references from this address", since + hour - now)
         reference = read_reference(typed)
         if reference is None:
             return None
@@ -91,6 +89,13 @@ class Links:
         if key:
             return Door(text, await links.by_reference(self._db, urlsafe_b64decode(f"{key}=")), True, key)
         return Door(text, await links.by_delivery(self._db, DeliveryId(delivery_id)), False, "")
+
+    async def inside(self, whose: Whose, delivery_id: DeliveryId) -> Door:
+        """The door of a delivery for somebody whose session says that it is hers. Raises NotFound."""
+        named = await links.by_delivery(self._db, delivery_id)
+        if named is None or (named.org_id, named.recipient_id) != (whose.org_id, whose.recipient_id):
+            raise NotFound("no delivery of this person")
+        return self._door(named)
 
     def _door(self, named: Named | None, key: str = "") -> Door:
         """A door is signed, not sealed: behind a reference it holds the reference's hash, known or not, and no id.

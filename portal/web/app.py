@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Scope
 
 from portal import paths
 from portal.model.errors import NotFound, PortalError
-from portal.web import recipient, replies, signin
+from portal.web import account, passkeys, recipient, replies, signin, stepup
 from portal.web.errors import error_page, status_of
 from portal.web.headers import SecurityHeaders
 from portal.web.site import Site, Visit
@@ -38,9 +38,42 @@ _ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/sign-in/{door}/help", signin.code_help),
     ("POST", "/sign-out", signin.sign_out),
     ("GET", "/help", signin.help_page),
+    ("GET", "/step-up/{delivery}", stepup.page),
+    ("POST", "/step-up/{delivery}/send/{channel}", stepup.send),
+    ("POST", "/step-up/{delivery}/{method}", stepup.prove),
+    ("GET", "/confirm", stepup.page),
+    ("POST", "/confirm/send/{channel}", stepup.send),
+    ("POST", "/confirm/{method}", stepup.prove),
+    ("POST", "/passkeys/options", passkeys.options),
+    ("POST", "/passkeys/sign-in", passkeys.sign_in),
+    ("POST", "/passkeys/step-up", passkeys.step_up),
+    ("POST", "/passkeys/add/options", passkeys.adding),
+    ("POST", "/passkeys/add", passkeys.add),
+    ("POST", "/session/stay", passkeys.stay),
+    ("GET", "/.well-known/webauthn", passkeys.related_origins),
+    ("GET", "/account", account.account),
+    ("GET", "/account/passkey", account.passkey),
+    ("POST", "/account/passkeys/{passkey}/name", account.rename),
+    ("POST", "/account/passkeys/{passkey}/remove", account.remove),
+    ("POST", "/account/app/begin", account.begin_app),
+    ("POST", "/account/app/confirm", account.confirm_app),
+    ("POST", "/account/app/remove", account.remove_app),
+    ("POST", "/account/recovery-codes", account.recovery_codes),
+    ("POST", "/account/sessions/end-others", account.end_others),
+    ("POST", "/account/sessions/{session}/end", account.end_session),
+    ("GET", "/account/address", account.ask_address),
+    ("POST", "/account/address", account.send_address),
+    ("POST", "/account/address/{change}", account.change_address),
+    ("POST", "/account/shared", account.share),
+    ("GET", "/who", account.who),
+    ("POST", "/who", account.say_who),
+    ("POST", "/offer/not-now", account.not_now),
+    ("GET", "/recovery/{token}", account.recovery),
+    ("POST", "/recovery/{token}", account.stop_recovery),
     ("POST", "/messages/{delivery}/ask", recipient.ask),
     ("GET", "/messages/{delivery}/reply", replies.write),
     ("POST", "/messages/{delivery}/reply", replies.submit),
+    ("POST", "/messages/{delivery}/reply/resume", replies.resume),
     ("PUT", "/messages/{delivery}/reply/{reply}/files", replies.upload),
     ("DELETE", "/messages/{delivery}/reply/{reply}/files/{file}", replies.remove),
     ("POST", "/messages/{delivery}/reply/{reply}/files/{file}", replies.remove_by_form),

@@ -17,6 +17,9 @@ STATUS: dict[type[PortalError], int] = {
     errors.AssuranceNeeded: 403,
     errors.ContentDamaged: 500,
     errors.CodeRefused: 422,
+    errors.PasskeyRefused: 422,
+    errors.MemberNeeded: 403,
+    errors.ProofNeeded: 403,
     errors.TooManyTries: 429,
     errors.RequestForged: 403,
     errors.ReplyEmpty: 422,
@@ -47,6 +50,9 @@ def minutes(wait: timedelta | None) -> int:
 
 def error_page(visit: Visit, error: Exception) -> Response:
     status = status_of(error)
+    leads_to = _leads_to(visit, error)
+    if leads_to and visit.request.method in ("GET", "POST"):
+        return visit.go(leads_to)
     if status == 404:
         return visit.page("not_found", status=404)
     heading, say, next_href, next_text = _words(error)
@@ -73,6 +79,20 @@ def error_page(visit: Visit, error: Exception) -> Response:
     elif isinstance(error, errors.TooManyTries) and error.wait is not None:
         response.headers["retry-after"] = str(math.ceil(error.wait.total_seconds()))
     return response
+
+
+def _leads_to(visit: Visit, error: Exception) -> str:
+    """Where the way on is a page of ours rather than words: proving more, proving anew, saying who."""
+    delivery = visit.request.path_params.get("delivery", "")
+    match error:
+        case errors.AssuranceNeeded() if delivery:
+            return f"/step-up/{delivery}"
+        case errors.ProofNeeded():
+            return "/confirm"
+        case errors.MemberNeeded():
+            return f"/who?to={delivery}"
+        case _:
+            return ""
 
 
 def _words(error: Exception) -> tuple[str, str, str, str]:

@@ -1,6 +1,6 @@
 """Routes of a signed-in recipient: the inbox, a message and its parts, and asking again for one that has ended."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -19,7 +19,7 @@ from portal.reading.read import Download, InboxLine, SentReply, View
 from portal.web.forms import read_form
 from portal.web.headers import INERT, framed_mail, printed_mail
 from portal.web.languages import direction
-from portal.web.site import Visit
+from portal.web.site import OFFER_COOKIE, Visit
 from portal.web.templating import body_script_hash
 
 _HISTORY = {"AttachmentOpened": "attachment", "OriginalDownloaded": "downloaded", "ReplySubmitted": "replied"}
@@ -68,6 +68,8 @@ class Entry:
     at: datetime
     text: str
     name: str
+    who: str = ""
+    """Which of several people at a shared mailbox."""
 
 
 def delivery_id(visit: Visit) -> DeliveryId:
@@ -109,9 +111,12 @@ async def message(visit: Visit) -> Response:
         view = await visit.site.reading.message(reader, wanted, Purpose.SUMMARY)
     except NoLongerReadable:
         return await ended(visit)
-    base = f"/messages/{wanted}"
+    base, session = f"/messages/{wanted}", await visit.signed_in()
+    refuses = visit.request.cookies.get(OFFER_COOKIE) == "no"
+    names = await visit.site.people.names_of_sessions(session, view.sessions) if session.shared else {}
     return visit.page(
         "message",
+        offer=not refuses and await visit.site.passkeys.to_offer(session),
         item=item_of(view, wanted),
         heading=view.cover.heading,
         text=view.rendition.text,
@@ -122,7 +127,7 @@ async def message(visit: Visit) -> Response:
         reply_href=f"{base}/reply" if view.stored.reply_allowed else None,
         print_href=f"{base}/print",
         original_href=f"{base}/original.eml",
-        history=_history(view),
+        history=_history(view, names),
         expires_at=view.stored.target.expires_at,
     )
 
@@ -154,7 +159,7 @@ def answer(reply: SentReply, base: str) -> Answer:
     return Answer(reply.at, reply.text.text, parts, reply.state)
 
 
-def _history(view: View) -> list[Entry]:
+def _history(view: View, people: Mapping[str, str]) -> list[Entry]:
     """What was done before, one line for what belongs together: a page and its framed body are one look."""
     names = {part.id: part.name for part in view.rendition.parts}
     return [
@@ -162,6 +167,7 @@ def _history(view: View) -> list[Entry]:
             seen.at,
             _HISTORY.get(seen.kind, "printed" if seen.part == Purpose.PRINT else "opened"),
             names.get(seen.part, ""),
+            people.get(seen.session, ""),
         )
         for seen in view.history
         if not _is_detail(seen)

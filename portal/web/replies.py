@@ -1,28 +1,35 @@
 """Routes of replying: one form that works without JavaScript, and uploads one by one with it."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from starlette.responses import Response
 
 from portal.mime.cover import Cover
 from portal.model.access import Purpose, Reader
+from portal.model.assurance import MAILBOX
 from portal.model.errors import (
     BodyTooLarge,
+    CodeRefused,
     FilesChanged,
     InputRefused,
     NoLongerReadable,
     NotFound,
     ReplyEmpty,
+    SignInNeeded,
     TooManyFiles,
+    TooManyTries,
 )
 from portal.model.ids import DeliveryId, ReplyId, is_id
 from portal.model.reply import FileLabel
+from portal.signin import Whose
+from portal.signin.links import Door
 from portal.web import sentences
-from portal.web.errors import status_of
+from portal.web.errors import minutes, status_of
 from portal.web.forms import Multipart
 from portal.web.recipient import answer, delivery_id, ended
-from portal.web.signin import Wrong
+from portal.web.signin import Wrong, hidden, mail_state
 from portal.web.site import Visit
 
 
@@ -52,7 +59,11 @@ async def write(visit: Visit) -> Response:
 
 async def submit(visit: Visit) -> Response:
     """The form, with or without files; what went wrong is said beside what was typed, and nothing typed is lost."""
-    reader, wanted = await visit.reader(), delivery_id(visit)
+    wanted = delivery_id(visit)
+    try:
+        reader = await visit.reader()
+    except SignInNeeded:
+        return await _signed_out(visit, wanted)
     form = Multipart(visit.request)
     failure: Exception | None = None
     try:
@@ -72,6 +83,83 @@ async def submit(visit: Visit) -> Response:
         except NoLongerReadable:
             return await ended(visit)
     return await _again(visit, reader, wanted, draft, text, failure)
+
+
+async def _signed_out(visit: Visit, wanted: DeliveryId) -> Response:
+    """The session is over: the person signs in again on this very page, and her text is still there.
+
+    Whose it was, the old cookie tells; it opens nothing. Files of this form are not taken: nobody is signed in.
+    """
+    whose = await visit.site.sessions.last(visit.token)
+    if whose is None:
+        raise SignInNeeded("nobody was signed in here")
+    form, files = Multipart(visit.request), []
+
+    async def left_out(field: str, name: str, declared: str, pieces: AsyncIterator[bytes]) -> None:
+        files.append(name)
+
+    with suppress(BodyTooLarge):
+        await form.read(left_out)
+    visit.check(form.fields.get("csrf", ""))
+    door = await visit.site.links.inside(whose, wanted)
+    wrong = None
+    try:
+        await visit.site.codes.send(door, visit.browser, visit.origin, visit.language)
+    except TooManyTries as error:
+        text = visit.site.pages.say(sentences.TOO_MANY_CODES, visit.language, minutes=minutes(error.wait))
+        wrong = Wrong("code", text)
+    return await _resume_page(visit, wanted, door, form.fields.get("text", ""), _draft(form), wrong, files=bool(files))
+
+
+async def resume(visit: Visit) -> Response:
+    """The code typed on that page: signs in, and shows the reply as it was, ready to be sent."""
+    form, wanted = Multipart(visit.request), delivery_id(visit)
+    await form.read(_pass_over)
+    visit.check(form.fields.get("csrf", ""))
+    text, draft = form.fields.get("text", ""), _draft(form)
+    if await visit.perhaps_signed_in():  # by a passkey, on the same page
+        return await _again(visit, await visit.reader(), wanted, draft, text, None)
+    whose = await visit.site.sessions.last(visit.token)
+    if whose is None:
+        raise SignInNeeded("nobody was signed in here")
+    door = await visit.site.links.inside(whose, wanted)
+    try:
+        code = await visit.site.codes.check(door, visit.browser, form.fields.get("code", "")[:64], visit.origin)
+        named = Whose(whose.org_id, whose.recipient_id, delivery_id=wanted)
+        token = await visit.site.sessions.start(named, MAILBOX, visit.client, visit.site.codes.use_up(code))
+    except CodeRefused:
+        asked = await visit.site.codes.sent(door, visit.browser)
+        said = visit.site.pages.say(sentences.CODE_WRONG, visit.language, reference=asked.reference)
+        return await _resume_page(visit, wanted, door, text, draft, Wrong("code", said))
+    except TooManyTries as error:
+        said = visit.site.pages.say(sentences.TRIES_WAIT, visit.language, minutes=minutes(error.wait))
+        return await _resume_page(visit, wanted, door, text, draft, Wrong("code", said))
+    visit.session = await visit.site.sessions.current(token)
+    return visit.raised(await _again(visit, await visit.reader(), wanted, draft, text, None), token)
+
+
+async def _resume_page(
+    visit: Visit, wanted: DeliveryId, door: Door, text: str, draft: ReplyId, wrong: Wrong | None, *, files: bool = False
+) -> Response:
+    assert door.named is not None
+    asked = await visit.site.codes.sent(door, visit.browser)
+    return visit.page(
+        "resume",
+        status=401,
+        text=text,
+        draft=draft,
+        door=door.text,
+        wanted=wanted,
+        address=await hidden(visit, door.named),
+        sent=True,
+        code_reference=asked.reference,
+        mail=mail_state(asked.mail),
+        error=wrong,
+        typed="",
+        action=f"/messages/{wanted}/reply/resume",
+        files_note=files,
+        here="/",
+    )
 
 
 async def _take(

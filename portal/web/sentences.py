@@ -53,3 +53,30 @@ GO_BACK = mark("Go back")
 TRY_AGAIN = mark("Try again")
 TO_MESSAGES = mark("Go to your messages")
 TO_START = mark("Go to the first page")
+
+APP_CODE_SHAPE = mark("The code of the app has 6 digits. Type the one it shows now.")
+APP_CODE_WRONG = mark(
+    "This code does not match. Wait for the next one that the app shows, and check your device's clock."
+)
+ACCESS_CODE_MISSING = mark("Type the access code that the sender gave you.")
+ACCESS_CODE_WRONG = mark("This is not the access code of this message. Capital letters and spaces do not matter.")
+RECOVERY_CODE_WRONG = mark("This is none of your unused recovery codes. Each works once.")
+TEXT_CODE_WRONG = mark(
+    "This code does not match. Check it against the newest one with the reference %(reference)s. "
+    "A code works once, for 10 minutes, in the browser that asked for it."
+)
+TRIES_WAIT = mark("There were too many tries. Wait %(minutes)s minutes, then try again.")
+TRIES_CLOSED = mark("There were too many tries, so this way in was closed. Use another way, or call the clinic.")
+PASSKEY_REFUSED = mark("This passkey could not be checked. Try again, or use another way.")
+PASSKEY_UNKNOWN = mark("This passkey is not known here any more. Use another way to sign in.")
+PASSKEY_HERE = mark("This passkey is here already.")
+PASSKEY_LAST = mark("This is your only passkey. Add another one first, then remove this one.")
+PASSKEYS_MANY = mark("You have as many passkeys as one person can have. Remove one first.")
+NAME_MISSING = mark("Give the passkey a name.")
+APP_THERE = mark("You have an authenticator app already. Remove it first.")
+WHO_MISSING = mark("Choose your name, or type it.")
+ADDRESS_SHAPE = mark("This is no email address. Check it.")
+ADDRESS_SAME = mark("This is your address already.")
+ADDRESS_SENDER = mark("Messages can't go to an address of an organisation that sends from here.")
+ADDRESS_TAKEN = mark("This address gets messages from here already, so the two can't be joined. Call the clinic.")
+ADDRESS_CODE_WRONG = mark("This code does not match. Check it against the newest email, or ask for another one.")

@@ -9,10 +9,12 @@ from datetime import datetime
 from starlette.responses import Response
 
 from portal.db.links import Mailed, Named
+from portal.model.assurance import MAILBOX
 from portal.model.errors import CodeRefused, TooManyTries
 from portal.model.links import read_code
 from portal.model.message import READABLE
 from portal.model.parties import address
+from portal.signin import Whose
 from portal.signin.links import Door
 from portal.web import sentences
 from portal.web.errors import minutes
@@ -82,7 +84,7 @@ async def follow(visit: Visit) -> Response:
         org=_organisation(named),
         door=door.text,
         state=state,
-        sent_to=await _hidden(visit, named),
+        sent_to=await hidden(visit, named),
         sent_at=named.accepted_at,
         expires_at=named.expires_at,
     )
@@ -113,9 +115,9 @@ async def _code_page(visit: Visit, door: Door, wrong: Wrong | None = None, typed
         status=422 if wrong else 200,
         org=_organisation(shown) if shown else None,
         door=door.text,
-        sent_to=await _hidden(visit, shown) if shown else "",
+        sent_to=await hidden(visit, shown) if shown else "",
         code_reference=asked.reference,
-        mail=_mail(None if door.by_reference else asked.mail),
+        mail=mail_state(None if door.by_reference else asked.mail),
         error=wrong,
         typed=typed,
     )
@@ -134,7 +136,9 @@ async def enter_code(visit: Visit) -> Response:
     visit.session = None
     try:
         code = await visit.site.codes.check(door, visit.browser, typed, visit.origin)
-        token = await visit.site.sessions.start(door, code, visit.origin)
+        assert door.named is not None
+        whose = Whose(door.named.org_id, door.named.recipient_id, door.named.message_id, door.named.delivery_id)
+        token = await visit.site.sessions.start(whose, MAILBOX, visit.client, visit.site.codes.use_up(code))
     except CodeRefused:
         asked = await visit.site.codes.sent(door, visit.browser)
         text = say(sentences.CODE_WRONG, visit.language, reference=asked.reference)
@@ -146,12 +150,9 @@ async def enter_code(visit: Visit) -> Response:
         response = await _code_page(visit, door, Wrong("code", text), "")
         response.status_code = 429
         return response
-    assert door.named is not None
     if before:  # ASVS 7.2.4: a new sign-in ends the browser's last session
-        await visit.site.sessions.end(before, visit.origin)
-    response = visit.go(f"/messages/{door.named.delivery_id}")
-    visit.keep(response, SESSION_COOKIE, token)
-    return response
+        await visit.site.sessions.end(before, visit.client)
+    return visit.raised(visit.go(f"/messages/{door.named.delivery_id}"), token)
 
 
 async def code_help(visit: Visit) -> Response:
@@ -163,9 +164,9 @@ async def code_help(visit: Visit) -> Response:
         "code_help",
         org=_organisation(shown) if shown else None,
         door=door.text,
-        sent_to=await _hidden(visit, shown) if shown else "",
+        sent_to=await hidden(visit, shown) if shown else "",
         code_reference=asked.reference,
-        mail=_mail(None if door.by_reference else asked.mail),
+        mail=mail_state(None if door.by_reference else asked.mail),
         wait_minutes=minutes(wait) if wait else None,
     )
 
@@ -176,7 +177,7 @@ async def sign_out(visit: Visit) -> Response:
     session = await visit.perhaps_signed_in()
     org = visit.organisation()
     if session:
-        await visit.site.sessions.end(session, visit.origin)
+        await visit.site.sessions.end(session, visit.client)
         visit.session = None
     response = visit.page("signed_out", org=org, here="/")
     response.delete_cookie(SESSION_COOKIE, path="/", secure=True, httponly=True, samesite="lax")
@@ -189,7 +190,7 @@ async def help_page(visit: Visit) -> Response:
     return visit.page("help")
 
 
-def _mail(mail: Mailed | None) -> MailState:
+def mail_state(mail: Mailed | None) -> MailState:
     if mail is None or (mail.state == "queued" and mail.attempts <= 1):
         return MailState("queued", None, "")
     if mail.state == "queued":
@@ -203,7 +204,7 @@ def _organisation(named: Named) -> Organisation:
     return Organisation(named.org_name, named.org_address, named.org_phone)
 
 
-async def _hidden(visit: Visit, named: Named) -> str:
+async def hidden(visit: Visit, named: Named) -> str:
     return address(await visit.site.codes.address(named)).partly_hidden()
 
 

@@ -11,13 +11,21 @@ from portal.clock import Source
 from portal.db.sessions import Session
 from portal.lifecycle.ask import Asking
 from portal.model.access import Reader
-from portal.model.errors import SignInNeeded
+from portal.model.agents import device
+from portal.model.errors import MemberNeeded, SignInNeeded
 from portal.model.links import TOKEN_BYTES, link_token
 from portal.reading.read import Reading
 from portal.reply.compose import Compose
+from portal.signin import Client, Whose
 from portal.signin.codes import Codes
 from portal.signin.links import Links
-from portal.signin.sessions import Sessions, reader
+from portal.signin.passkeys import Passkeys
+from portal.signin.people import People
+from portal.signin.recovery import HelpDesk, RecoveryCodes
+from portal.signin.sessions import IDLE, Sessions, reader
+from portal.signin.stepup import StepUp
+from portal.signin.throttle import Throttle
+from portal.signin.totp import AppCodes
 from portal.web.csrf import Csrf
 from portal.web.languages import LANGUAGES, choose, direction
 from portal.web.templating import Pages
@@ -26,6 +34,8 @@ SESSION_COOKIE = "__Host-session"
 BROWSER_COOKIE = "__Host-browser"
 LANGUAGE_COOKIE = "__Host-language"
 THEME_COOKIE = "__Host-theme"
+OFFER_COOKIE = "__Host-offer"
+"""Set to "no" where somebody does not want to hear of passkeys (again)."""
 _THEMES = ("light", "dark")
 _YEAR = int(timedelta(days=365).total_seconds())
 
@@ -38,11 +48,21 @@ class Site:
     links: Links
     codes: Codes
     sessions: Sessions
+    passkeys: Passkeys
+    apps: AppCodes
+    recovery: RecoveryCodes
+    desk: HelpDesk
+    people: People
+    step_up: StepUp
+    throttle: Throttle
     reading: Reading
     compose: Compose
     asking: Asking
     csrf: Csrf
     source: Source
+    place_header: str = ""
+    """A header in which the proxy says where a client is; empty: nobody asks."""
+    related_origins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +80,12 @@ class Visit:
     def __init__(self, site: Site, request: Request) -> None:
         self.site, self.request = site, request
         self.origin = request.client.host[:64] if request.client else ""
+        place = request.headers.get(site.place_header, "") if site.place_header else ""
+        self.client = Client(
+            self.origin,
+            device(request.headers.get("user-agent", "")),
+            "".join(sign for sign in place if sign.isprintable())[:80],
+        )
         chosen = request.query_params.get("lang") or request.cookies.get(LANGUAGE_COOKIE)
         self.language = choose(request.headers.get("accept-language"), chosen)
         theme = request.query_params.get("theme") or request.cookies.get(THEME_COOKIE)
@@ -71,7 +97,7 @@ class Visit:
     async def signed_in(self) -> Session:
         """The session. Raises SignInNeeded."""
         if self.session is None:
-            self.session = await self.site.sessions.current(self.request.cookies.get(SESSION_COOKIE))
+            self.session = await self.site.sessions.current(self.token)
         return self.session
 
     async def perhaps_signed_in(self) -> Session | None:
@@ -80,8 +106,25 @@ class Visit:
         except SignInNeeded:
             return None
 
+    @property
+    def token(self) -> str | None:
+        """The session's cookie as it came."""
+        return self.request.cookies.get(SESSION_COOKIE)
+
     async def reader(self) -> Reader:
-        return reader(await self.signed_in(), self.origin)
+        """Who asks to read. Raises SignInNeeded, and MemberNeeded at a shared mailbox until the person has said who she is."""
+        session = await self.signed_in()
+        if session.shared and session.member_id is None:
+            raise MemberNeeded("who of several people is this?")
+        return reader(session, self.origin)
+
+    def whose(self, session: Session) -> Whose:
+        return Whose(session.org_id, session.recipient_id)
+
+    def raised(self, response: Response, token: str) -> Response:
+        """Sets the cookie of a session that began or went on."""
+        self.keep(response, SESSION_COOKIE, token)
+        return response
 
     @property
     def browser(self) -> str:
@@ -104,21 +147,29 @@ class Visit:
             return None
         return Organisation(self.session.org_name, self.session.org_address, self.session.org_phone)
 
-    def page(self, name: str, *, status: int = 200, org: Organisation | None = None, **context: Any) -> Response:
+    def page(self, template: str, *, status: int = 200, org: Organisation | None = None, **context: Any) -> Response:
         """A page from templates/recipient/."""
         shared = {
             "dir": direction(self.language),
             "theme": self.theme,
             "org": org or self.organisation(),
             "signed_in": self.session is not None,
+            **self._ends(),
             "csrf": self.csrf,
             "here": "",  # the page's own address, for its links to itself; said where a form's answer has none to load
             "languages": LANGUAGES,
             "nonce": self.request.scope["nonce"],
             "status": status,
         }
-        html = self.site.pages.render(f"recipient/{name}.html", self.language, {**shared, **context})
+        html = self.site.pages.render(f"recipient/{template}.html", self.language, {**shared, **context})
         return self.settled(HTMLResponse(html, status))
+
+    def _ends(self) -> dict[str, int | None]:
+        """Whole seconds until the session ends, idle or in any case."""
+        if self.session is None:
+            return {"ends_in": None, "over_in": None}
+        over = self.session.ends_at - self.site.source.now()
+        return {"ends_in": int(min(IDLE, over).total_seconds()), "over_in": int(over.total_seconds())}
 
     def go(self, path: str) -> Response:
         """After a change: the page to look at next (303, so that loading it again repeats nothing)."""

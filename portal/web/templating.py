@@ -77,6 +77,11 @@ class Letters:
             html=html.get_template(f"mail/{name}/body.html").render(given),
         )
 
+    def line(self, name: str, lang: str, context: Mapping[str, object]) -> str:
+        """What is texted or read out, on one line."""
+        given = {"lang": lang, "tz": "UTC", **context}
+        return " ".join(self._plain[lang].get_template(f"text/{name}.txt").render(given).split())
+
 
 def body_script_hash() -> str:
     """The CSP source ("sha256-...") of the one script in the framed message; put it in quotes in the header."""

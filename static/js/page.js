@@ -1,11 +1,11 @@
-/* Fits the message's frame to its content, so that a long message scrolls in the page.
- *
- * The framed document is hostile: only its own window is heard, only a sane number is taken, and only so many times a
- * layout (a mail sized by the window's height would otherwise grow for ever). Without this the frame keeps 80vh. */
+/* What signed-in pages do by themselves: the framed message gets its height, the end of the session is told in time, and
+ * print buttons print. Everything works without this; the frame then keeps 80vh. */
+
+// -- the frame. Its document is hostile: only its own window is heard, only a sane number is taken, and only so many times
+// a layout (a mail sized by the window's height would otherwise grow for ever).
 
 const MOST_PIXELS = 200000;
 const MOST_CHANGES = 30;
-
 const frame = document.querySelector("iframe.mail");
 let changes = 0;
 
@@ -27,4 +27,58 @@ if (frame) {
   addEventListener("resize", () => { changes = 0; ask(); });
   frame.addEventListener("load", ask);
   ask();
+}
+
+// -- the session. Clocks are compared, not ticks counted: a tab that slept knows when it wakes.
+
+const WARN_MS = 120000;
+const banner = document.getElementById("session");
+const writing = document.getElementById("reply") || document.getElementById("resume");
+let idleAt = 0;
+let overAt = 0;
+
+function from(seconds) {
+  idleAt = Date.now() + Number(seconds.ends_in) * 1000;
+  overAt = Date.now() + Number(seconds.over_in) * 1000;
+}
+
+function look() {
+  const now = Date.now();
+  const words = banner.querySelector("[data-words]");
+  const button = banner.querySelector("button");
+  if (now >= Math.min(idleAt, overAt)) {
+    if (!writing) { location.assign("/inbox"); return; }
+    words.textContent = banner.dataset.sayEnded;
+    button.hidden = true;
+    banner.hidden = false;
+  } else if (now >= Math.min(idleAt, overAt) - WARN_MS) {
+    const inAnyCase = overAt - WARN_MS <= now;
+    if (inAnyCase) words.textContent = banner.dataset.sayOver;
+    button.hidden = inAnyCase;
+    banner.hidden = false;
+  } else {
+    banner.hidden = true;
+  }
+}
+
+async function stay() {
+  const headers = { "X-CSRF-Token": banner.dataset.csrf };
+  const answer = await fetch("/session/stay", { method: "POST", headers }).catch(() => null);
+  if (answer && answer.ok) from(await answer.json());
+  else if (answer && answer.status === 401) idleAt = 0;
+  look();
+}
+
+if (banner) {
+  from({ ends_in: banner.dataset.endsIn, over_in: banner.dataset.overIn });
+  banner.querySelector("button").addEventListener("click", stay);
+  document.addEventListener("visibilitychange", look);
+  setInterval(look, 5000);
+}
+
+// -- printing
+
+for (const button of document.querySelectorAll("[data-print]")) {
+  button.hidden = false;
+  button.addEventListener("click", () => print());
 }

@@ -106,6 +106,6 @@ async def prepared(world: World) -> None:
 
 def plain(answer: httpx2.Response) -> tuple[Any, ...]:
     """An answer without what differs from one request to the next."""
-    random = r'nonce="[^"]+"|name="csrf" value="[^"]+"|/messages/[\w./?=-]+'
+    random = r'nonce="[^"]+"|name="csrf" value="[^"]+"|data-(?:csrf|ends-in|over-in)="[^"]+"|/(?:messages|step-up)/[\w./?=-]+'
     headers = {name: re.sub(r"nonce-[\w-]+", "", value) for name, value in answer.headers.items()}
     return answer.status_code, len(answer.content), re.sub(random, "", answer.text), headers

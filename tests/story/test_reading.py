@@ -163,13 +163,13 @@ async def reader_of(site: Any, browser: Browser) -> tuple[Any, str]:
 
 
 async def test_a_class_that_needs_more_opens_to_no_emailed_code(world: World) -> None:
-    """A session of an emailed code doesn't open what needs a passkey: neither page nor part, and the record says why."""
+    """A session of an emailed code doesn't open what needs a passkey: page and part lead to the way up, the record says why."""
     alice, message = await opened(world)
     one = (await all_deliveries(world))[0]
     await run(world, f"UPDATE deliveries SET needs = 3 WHERE id = '{one.id}'")
     for page in PAGES:
         answer = await alice.get(message + page)
-        assert answer.status_code == 403, page
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/step-up/{one.id}"), page
         assert "canary" not in answer.text
     assert {one.detail["reason"] for one in await world.events("ReadDenied")} == {"assurance"}
     assert "Your results" not in (await alice.get("/inbox")).text
