@@ -242,8 +242,9 @@ class Passkeys:
         except Duplicate:
             raise WayRefused("here", "This passkey is here already.") from None
         self._tell.wake()
+        began_with = session.passkey_id or passkey_id  # whose removal ends this session
         proof = Proof(Method.PASSKEY, vouched)
-        return await self._sessions.step_up(session, proof, client, _nothing, passkey_id=passkey_id)
+        return await self._sessions.step_up(session, proof, client, _nothing, passkey_id=began_with)
 
     async def cards(self, session: Session) -> list[Card]:
         async with self._db.read() as tx:

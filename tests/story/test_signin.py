@@ -17,7 +17,9 @@ from tests.world import ALICE, BOB, CODE, REFERENCE, Browser, World, letter
 pytestmark = pytest.mark.anyio
 
 NEVER = "K7QF-3MPD-9T"
-_VARYING = re.compile(r'nonce="[^"]+"|name="csrf" value="[^"]+"|/sign-in/[\w.-]+|<strong>[2-9A-Z]{3}</strong>|data-(?:csrf|delivery)="[^"]+"')
+_VARYING = re.compile(
+    r'nonce="[^"]+"|name="csrf" value="[^"]+"|/sign-in/[\w.-]+|<strong>[2-9A-Z]{3}</strong>|data-(?:csrf|delivery)="[^"]+"'
+)
 
 
 def wrong_for(code: str) -> str:
