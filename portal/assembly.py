@@ -114,8 +114,16 @@ class House:
 
     def intake(self) -> Intake:
         """Holds nothing that reads, nor this house, which could make what does."""
-        house = IntakeHouse(self.db, self.sealer, self.announcer, self.preparing, self.wakes.set)
         settings = self.settings
+        house = IntakeHouse(
+            self.db,
+            self.sealer,
+            self.announcer,
+            self.preparing,
+            self.wakes.set,
+            texts=bool(settings.phone_url),
+            return_domain=settings.return_domain,
+        )
         return IntakeDoor(
             self.db,
             house,

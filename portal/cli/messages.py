@@ -91,6 +91,41 @@ def message_extend(
     _each(org, message, delivery, lambda op, one: op.lifecycle.extend(one, op.by, until), "extended")
 
 
+@message_app.command("access-code")
+def message_access_code(
+    message: Message,
+    org: Org,
+    hint: Annotated[
+        str,
+        typer.Option(
+            help="Shown before the code is typed, to whoever reads the mailbox: nothing about health, and not the code itself."
+        ),
+    ] = "",
+    generate: Annotated[bool, typer.Option("--generate", help="Make a code and print it, once.")] = False,
+    delivery: One = None,
+) -> None:
+    """Give a message an access code, or another one. Tell it to the recipient by phone, by letter or in person, not by mail."""
+    import secrets
+
+    from portal.model.links import letters
+
+    code = (
+        letters(secrets.token_bytes(16), 10).lower()
+        if generate
+        else typer.prompt("Access code", hide_input=True, confirmation_prompt=True)
+    )
+
+    async def work(house: "House") -> None:
+        from portal.operator import Persons
+
+        count = await Persons(house, operator_name()).set_access_code(org, message, delivery, code, hint)
+        if generate:
+            out.print(f"{code[:5]} {code[5:]}", markup=False)
+        out.print(f"{count} deliveries have the access code.", markup=False)
+
+    in_house(work)
+
+
 def _each(
     org: str, message: str, delivery: str | None, act: "Callable[[Any, Delivery], Coroutine[Any, Any, bool]]", done: str
 ) -> None:

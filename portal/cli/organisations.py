@@ -169,30 +169,31 @@ def relay_disable(relay: str, org: Org) -> None:
 @policy_app.command("set")
 def policy_set(
     org: Org,
+    cls: Annotated[
+        str, typer.Option("--class", help="Class of messages; a sender picks it by X-Portal-Class.")
+    ] = "default",
     life_days: int = 30,
     reminder_days: Annotated[int, typer.Option(help="Days before the end; 0 for no reminder.")] = 5,
     retention_days: int = 365,
     reply: bool = True,
     assurance: Annotated[int, typer.Option(help="1 mailbox, 2 two channels, 3 passkey.")] = 1,
 ) -> None:
-    """Put a new version of the default policy into force. Messages already taken keep theirs."""
+    """Put a new version of a policy class into force, or make a class. Messages already taken keep theirs."""
 
     async def work(house: "House") -> None:
         from portal.model.assurance import Assurance
         from portal.model.ids import PolicyId
-        from portal.model.policy import DEFAULT_CLASS, Policy
+        from portal.model.policy import Policy
         from portal.orgs.setup import Setup
 
         setup = Setup(house.db, house.source, operator_name())
         organisation = await setup.organisation(org)
         if assurance not in tuple(Assurance):
             raise InputRefused("Assurance is 1, 2 or 3.")
-        if assurance > Assurance.MAILBOX:
-            raise InputRefused("This version signs people in by emailed code only: assurance 1.")
         wanted = Policy(
             PolicyId(""),
             organisation.id,
-            DEFAULT_CLASS,
+            cls,
             0,
             life_days,
             reminder_days or None,

@@ -6,24 +6,36 @@ The same message sent twice (the answer was lost) is known by its key and stored
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from datetime import datetime
 
-from portal.db import messages, orgs, outbox
+from portal.db import given, messages, orgs, outbox, threads
 from portal.db.engine import Database, Duplicate
 from portal.db.hot import Statement
 from portal.db.tx import Change
 from portal.envelope import encode_fields
 from portal.intake import Accepted, Envelope, Relay
 from portal.intake.preparing import Preparing
+from portal.mime.asked import Asked, asked_of
 from portal.mime.cover import Cover
 from portal.mime.heading import heading_of
-from portal.model.errors import MailLoop, RecipientRefused, StorageAway
-from portal.model.events import MessageAccepted, SubmissionRefused, Who
-from portal.model.ids import DeliveryId, MessageId, OrgId, RecipientId
+from portal.model.assurance import Assurance, Method, reach
+from portal.model.errors import (
+    ClassUnknown,
+    MailLoop,
+    NoTexts,
+    RecipientOutOfReach,
+    StorageAway,
+    SubmissionRefused,
+)
+from portal.model.events import MessageAccepted, Who
+from portal.model.events import SubmissionRefused as RefusedEvent
+from portal.model.ids import DeliveryId, MessageId, OrgId, RecipientId, ReplyId, is_id
 from portal.model.mails import MailKind
 from portal.model.parties import Address, address
 from portal.model.policy import DEFAULT_CLASS, Policy
-from portal.sealing import GrantFor, Holder, Kind, add_grant
+from portal.sealing import GrantFor, Holder, Kind, add_grant, chosen
 from portal.sealing.announce import Announcer
 from portal.sealing.seal import Container, SealedStream, Sealer
 
@@ -44,6 +56,7 @@ class Acceptance:
         self._digest = hashlib.sha256()
         self._head = bytearray()
         self._in_hand: list[bytes] | None = []
+        self._wish: Wish
 
     async def write(self, piece: bytes) -> None:
         self._digest.update(piece)
@@ -62,10 +75,15 @@ class Acceptance:
     async def commit(self) -> Accepted:
         house, relay = self._house, self._relay
         heading, message_id, references, received = heading_of(bytes(self._head))
-        if received > MAX_RECEIVED:
+        try:
+            if received > MAX_RECEIVED:
+                raise MailLoop(f"{received} Received fields")
+            self._wish = await house.wish(relay.org_id, bytes(self._head), message_id, references)
+            await house.check_reach(relay.org_id, self._wish, [address(one) for one in self._envelope.rcpt_to])
+        except SubmissionRefused as error:
             await self.abort()
-            await house.refused(relay, self._envelope, "MailLoop")
-            raise MailLoop(f"{received} Received fields")
+            await house.refused(relay, self._envelope, type(error).__name__)
+            raise
         cover = Cover(heading, self._envelope.mail_from, message_id, references)
         key = self._key(message_id)
         wanted = [address(one) for one in self._envelope.rcpt_to]
@@ -103,7 +121,8 @@ class Acceptance:
 
     async def _change(self, key: bytes, cover: Cover, people: "dict[Address, Person]") -> Change[MessageAccepted]:
         house, org_id, now = self._house, self._relay.org_id, self._house.source.now()
-        policy, language = await house.policy(org_id)
+        wish = self._wish
+        policy, language = wish.policy, wish.language
         message_id = MessageId(self._container.id)
         ids = [DeliveryId(house.source.new_id()) for _ in people]
         sender = await house.sealer.field(org_id, message_id, "sender", cover.sender.encode())
@@ -126,6 +145,9 @@ class Acceptance:
         )
         for delivery_id, person in zip(ids, people.values(), strict=True):
             rows += await self._delivery(delivery_id, person.id, policy, key, language, now)
+            rows += await self._given(delivery_id, person.id, now)
+        if wish.thread:
+            rows.append(threads.keep(org_id, wish.thread, wish.needs, now))
         event = MessageAccepted(
             at=now,
             who=Who.RELAY,
@@ -137,6 +159,9 @@ class Acceptance:
             policy=f"{policy.name} {policy.version}",
             size=self._stream.size,
             queue_id=self._envelope.queue_id,
+            needs=int(wish.needs),
+            access_code=wish.code_hash is not None,
+            phone=wish.asked.phone is not None,
         )
         return Change(event, tuple(rows))
 
@@ -159,7 +184,7 @@ class Acceptance:
                 org_id=org_id,
                 message_id=self._container.id,
                 recipient_id=recipient_id,
-                needs=int(policy.assurance),
+                needs=int(self._wish.needs),
                 reply_allowed=policy.reply_allowed,
                 accepted_at=now,
                 expires_at=expires_at,
@@ -170,6 +195,37 @@ class Acceptance:
             *link,
             outbox.add(job),
         ]
+
+    async def _given(self, delivery_id: DeliveryId, recipient_id: RecipientId, now: datetime) -> list[Statement]:
+        """The rows of what the sender gives this recipient to sign in with."""
+        org_id, wish, sealer = self._relay.org_id, self._wish, self._house.sealer
+        rows = []
+        if wish.code_hash is not None:
+            hint = wish.asked.hint
+            field = await sealer.field(org_id, delivery_id, "hint", hint.encode()) if hint else None
+            sealed, epoch_id = (field.sealed, field.epoch_id) if field else (None, None)
+            rows.append(
+                given.add_access_code(given.AccessCode(delivery_id, org_id, wish.code_hash, sealed, epoch_id), now)
+            )
+        if wish.asked.phone is not None:
+            field = await sealer.field(org_id, recipient_id, "phone", wish.asked.phone.encode())
+            rows.append(given.add_phone(given.Phone(recipient_id, org_id, field.sealed, field.epoch_id), now))
+        return rows
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a message comes under: its class, the level that opening it needs, and what its sender gives for that.
+
+    `thread` is the keyed hash of its Message-ID, under which answers to it find their floor.
+    """
+
+    asked: Asked
+    policy: Policy
+    language: str
+    needs: Assurance
+    code_hash: str | None = dataclass_field(repr=False)
+    thread: bytes | None
 
 
 class Person:
@@ -183,9 +239,21 @@ class House:
     """What every acceptance needs of the house: rows, the sealer, the announcer, and no key that reads."""
 
     def __init__(
-        self, db: Database, sealer: Sealer, announcer: Announcer, preparing: Preparing, wake: Callable[[], None]
+        self,
+        db: Database,
+        sealer: Sealer,
+        announcer: Announcer,
+        preparing: Preparing,
+        wake: Callable[[], None],
+        *,
+        texts: bool = False,
+        return_domain: str = "",
     ) -> None:
-        """`wake` tells the worker of this process that something is due."""
+        """`wake` tells the worker of this process that something is due; `texts` says that there is a provider of texts.
+
+        `return_domain` is that of the Message-IDs of replies.
+        """
+        self._texts, self._return_domain = texts, return_domain
         self.db, self.sealer, self.announcer = db, sealer, announcer
         self.preparing, self.source, self.wake = preparing, sealer.source, wake
 
@@ -218,16 +286,39 @@ class House:
         )
         return Person(recipient_id, added)
 
-    async def policy(self, org_id: OrgId) -> tuple[Policy, str]:
-        """What the organisation asks for its messages, and the language of its notices."""
-        found = await orgs.policy_in_force(self.db, org_id, DEFAULT_CLASS)
+    async def wish(self, org_id: OrgId, head: bytes, message_id: str, references: tuple[str, ...]) -> Wish:
+        """What a message comes under. Raises AskedMalformed, ClassUnknown, NoTexts."""
+        asked = asked_of(head)
+        if asked.phone is not None and not self._texts:
+            raise NoTexts("no provider of texts")
+        found = await orgs.policy_in_force(self.db, org_id, asked.cls or DEFAULT_CLASS)
         if found is None:
-            raise RecipientRefused(f"organisation {org_id} has no policy {DEFAULT_CLASS}")
-        return found
+            raise ClassUnknown(f"organisation {org_id} has no such class")
+        policy, language = found
+        floor = await threads.floor(self.db, org_id, *self._answered(org_id, references))
+        code_hash = await chosen.hashed(asked.access_code) if asked.access_code is not None else None
+        thread = self.sealer.index(org_id, "thread", message_id) if message_id else None
+        return Wish(asked, policy, language, max(policy.assurance, floor), code_hash, thread)
+
+    def _answered(self, org_id: OrgId, references: tuple[str, ...]) -> tuple[list[bytes], list[ReplyId]]:
+        """What a message answers: other messages by the hash of their ids, and replies of recipients, whose id is ours."""
+        ours = [one[1:-1].rpartition("@") for one in references]
+        ids = [ReplyId(local) for local, _, domain in ours if domain == self._return_domain and is_id(local)]
+        return [self.sealer.index(org_id, "thread", one) for one in references], ids
+
+    async def check_reach(self, org_id: OrgId, wish: Wish, wanted: list[Address]) -> None:
+        """Raises RecipientOutOfReach when somebody could never open the message: its sender hears of it before it is taken."""
+        if wish.needs is Assurance.MAILBOX or wish.code_hash is not None or wish.asked.phone is not None:
+            return
+        for who in wanted:
+            known = await messages.recipient_id(self.db, org_id, self.sealer.index(org_id, "recipient", str(who)))
+            ways = await given.ways(self.db, known) if known else []
+            if reach([one for one in ways if self._texts or one.method is not Method.SMS]) < wish.needs:
+                raise RecipientOutOfReach("a recipient has no way to that level")
 
     async def refused(self, relay: Relay, envelope: Envelope, reason: str) -> None:
         """Puts on record that a message was refused once it was whole."""
-        event = SubmissionRefused(
+        event = RefusedEvent(
             at=self.source.now(),
             who=Who.RELAY,
             actor=relay.id,

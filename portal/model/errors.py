@@ -168,6 +168,29 @@ class MailLoop(SubmissionRefused):
     say = "The message has been passed on too many times."
 
 
+class AskedMalformed(SubmissionRefused):
+    """What the mail's X-Portal fields ask for can't be what they say; the class of error and no value goes on record."""
+
+    say = "An X-Portal header is not understood: check class, access code (6 to 64 signs), hint (no code in it) and phone (+...)."
+
+
+class ClassUnknown(SubmissionRefused):
+    say = "There is no message class of that name. Leave X-Portal-Class out, or ask your mail admin."
+
+
+class NoTexts(SubmissionRefused):
+    say = "This portal sends no text messages. Give an access code (X-Portal-Access-Code) instead of a phone number."
+
+
+class RecipientOutOfReach(SubmissionRefused):
+    """A recipient has no way to sign in as strongly as the class needs, and the message gives none."""
+
+    say = (
+        "A recipient can't sign in strongly enough for this class of message: give an access code (X-Portal-Access-Code) "
+        "or a phone number (X-Portal-Phone), or use another class."
+    )
+
+
 class RelayUnknown(PortalError):
     """The relay's name, password or certificate is not known here."""
 

@@ -157,6 +157,10 @@ class MessageAccepted(Event):
     policy: str
     size: int
     queue_id: str | None = None
+    needs: int = 1
+    """What opening it needs: the class's level, or the floor of the thread it belongs to."""
+    access_code: bool = False
+    phone: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -144,6 +144,8 @@ class Setup:
 
     async def set_policy(self, org_id: OrgId, wanted: Policy) -> Policy:
         """Puts a new version of a policy class into force; messages under way keep theirs."""
+        if not _SLUG.match(wanted.name):
+            raise InputRefused("A class has a name of lower-case letters, digits and dashes.")
         if wanted.life_days < 1 or wanted.retention_days < 1 or (wanted.reminder_days or 1) < 1:
             raise InputRefused("Days are counted from 1.")
         now = self._source.now()

@@ -7,12 +7,16 @@ No reply holds anything of an exception but its class's `say`.
 from dataclasses import dataclass
 
 from portal.model.errors import (
+    AskedMalformed,
+    ClassUnknown,
     KeysAway,
     MailLoop,
     MessageMalformed,
     MessageTooLarge,
+    NoTexts,
     PortalError,
     RecipientIsYours,
+    RecipientOutOfReach,
     RecipientRefused,
     RelayUnknown,
     SenderNotYours,
@@ -54,6 +58,10 @@ _CODES: dict[type[PortalError], tuple[int, str]] = {
     RecipientRefused: (550, "5.1.1"),
     RecipientIsYours: (550, "5.7.1"),
     MailLoop: (554, "5.4.6"),
+    AskedMalformed: (550, "5.7.1"),
+    ClassUnknown: (550, "5.7.1"),
+    NoTexts: (550, "5.7.1"),
+    RecipientOutOfReach: (550, "5.7.1"),
     RelayUnknown: (535, "5.7.8"),
 }
 _CLOSING = frozenset({MessageMalformed})
