@@ -27,6 +27,7 @@ def downgrade() -> None:
 
 def _columns() -> None:
     op.add_column("codes", sa.Column("channel", sa.String(length=8), server_default="mail", nullable=False))
+    op.add_column("codes", sa.Column("copy_of", sa.String(length=36), nullable=True))
     op.add_column("recipients", sa.Column("shared_at", sa.BigInteger(), nullable=True))
     op.add_column(
         "sessions", sa.Column("proofs", sa.String(length=200), server_default="emailed-code:1", nullable=False)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, insert, select, update
+from sqlalchemy import Select, bindparam, delete, func, insert, select, update
 
 from portal.db.engine import Database
 from portal.db.hot import Hot, Statement
@@ -103,7 +103,10 @@ def _as_named(row: tuple[Any, ...] | None) -> Named | None:
 
 @dataclass(frozen=True)
 class Code:
-    """A code that was mailed, texted or spoken (`channel`), kept as a keyed hash."""
+    """A code that was mailed, texted or spoken (`channel`), kept as a keyed hash.
+
+    `copy_of` is another code's id where no new one was sent, and that one counts for one more browser.
+    """
 
     id: CodeId
     org_id: OrgId
@@ -116,12 +119,14 @@ class Code:
     expires_at: datetime
     tries: int = 0
     used_at: datetime | None = None
+    copy_of: CodeId | None = None
 
 
 async def made_since(tx: ReadTx, delivery_id: DeliveryId, channel: str, since: datetime) -> list[datetime]:
-    """When codes of this channel were made for a delivery, oldest first."""
+    """When codes of this channel were sent for a delivery, oldest first."""
     mine = (codes.c.delivery_id == delivery_id, codes.c.channel == channel, codes.c.made_at > since)
-    return [row.made_at for row in await tx.rows(select(codes.c.made_at).where(*mine).order_by(codes.c.made_at))]
+    sent = codes.c.copy_of.is_(None)
+    return [row.made_at for row in await tx.rows(select(codes.c.made_at).where(*mine, sent).order_by(codes.c.made_at))]
 
 
 async def add_code(tx: WriteTx[CodeRequested], code: Code) -> None:
@@ -138,18 +143,22 @@ async def usable(
     return [Code(**{column.name: getattr(row, column.name) for column in codes.columns}) for row in rows]
 
 
+async def newest_open(tx: ReadTx, delivery_id: DeliveryId, channel: str, now: datetime) -> Code | None:
+    """The newest code that was sent and can still be used, whoever asked for it."""
+    mine = (codes.c.delivery_id == delivery_id, codes.c.channel == channel, codes.c.copy_of.is_(None))
+    fresh = (codes.c.used_at.is_(None), codes.c.expires_at > now)
+    row = await tx.row(select(codes).where(*mine, *fresh).order_by(codes.c.made_at.desc()).limit(1))
+    return Code(**{column.name: getattr(row, column.name) for column in codes.columns}) if row else None
+
+
 async def count_try(tx: BookkeepingTx, found: list[Code]) -> None:
     await tx.change(update(codes).where(codes.c.id.in_([code.id for code in found])).values(tries=codes.c.tries + 1))
 
 
 async def use(tx: WriteTx[SignedIn | SteppedUp], code: Code) -> bool:
-    """Says whether the code had not been used before."""
-    return (
-        await tx.change(
-            update(codes).where(codes.c.id == code.id, codes.c.used_at.is_(None)).values(used_at=tx.event.at)
-        )
-        == 1
-    )
+    """Says whether the code had not been used before. With it go all its copies: they are one code."""
+    same = (codes.c.delivery_id == code.delivery_id, codes.c.code_hash == code.code_hash)
+    return await tx.change(update(codes).where(*same, codes.c.used_at.is_(None)).values(used_at=tx.event.at)) > 0
 
 
 @dataclass(frozen=True)
@@ -178,7 +187,8 @@ async def last_code(
         outbox.c.settled_at,
         outbox.c.answer,
     )
-    statement = select(*wanted).join(outbox, outbox.c.subject_id == codes.c.id).where(*mine)
+    sent = outbox.c.subject_id == func.coalesce(codes.c.copy_of, codes.c.id)
+    statement = select(*wanted).join(outbox, sent).where(*mine)
     row = await tx.row(statement.order_by(codes.c.made_at.desc()).limit(1))
     return Mailed(**row._mapping) if row else None
 

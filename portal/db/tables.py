@@ -264,6 +264,7 @@ codes = Table(
     _org(),
     Column("delivery_id", _ID, ForeignKey("deliveries.id"), nullable=False),
     Column("channel", String(8), nullable=False, server_default="mail"),
+    Column("copy_of", _ID),
     Column("browser_hash", LargeBinary(32), nullable=False),
     Column("code_hash", LargeBinary(32), nullable=False),
     Column("reference", String(8), nullable=False),

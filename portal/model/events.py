@@ -255,10 +255,14 @@ class LinkFollowed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class CodeRequested(Event):
-    """Somebody with the link asked for a code. `channel` is `mail`, `sms` or `voice`."""
+    """Somebody with the link asked for a code. `channel` is `mail`, `sms` or `voice`.
+
+    With `sent` False enough were sent already, and the newest counts for this browser too: `code_id` is of that one.
+    """
 
     code_id: str
     channel: str = "mail"
+    sent: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

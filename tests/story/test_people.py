@@ -67,6 +67,7 @@ async def test_somebody_who_says_she_is_still_there_stays(world: World) -> None:
     alice, _ = await signed_in(world)
     await alice.get("/inbox")
     assert 'data-ends-in="900"' in alice.page
+    answer = await alice.get("/inbox")
     for _ in range(4):
         world.clock.forward(minutes=14)
         answer = await alice.http.post("/session/stay", headers={"x-csrf-token": alice.csrf})
