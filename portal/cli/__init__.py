@@ -2,7 +2,7 @@
 
 import typer
 
-from portal.cli import messages, organisations, people, record, serving
+from portal.cli import messages, organisations, people, record, scanner, serving
 from portal.cli.shared import refuse
 from portal.model.errors import InputRefused, PortalError
 
@@ -18,6 +18,7 @@ app.add_typer(organisations.policy_app, name="policy", help="What an organisatio
 app.add_typer(organisations.keys_app, name="keys", help="Key-encryption keys.")
 app.add_typer(messages.app)
 app.add_typer(messages.message_app, name="message", help="Messages and their deliveries: metadata only.")
+app.add_typer(scanner.app)
 app.add_typer(people.person_app, name="person", help="How a recipient gets in: phone, sessions, recovery.")
 app.add_typer(record.audit_app, name="audit", help="The record of who saw what.")
 

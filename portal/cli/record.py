@@ -47,6 +47,7 @@ def audit_list(
 def audit_export(
     to: Annotated[Path, typer.Argument(help="File to write; it must not exist.")],
     org: Annotated[str | None, typer.Option("--org")] = None,
+    message: Annotated[str | None, typer.Option(help="Only what happened to the message with this id.")] = None,
     form: Annotated[Literal["jsonl", "csv"], typer.Option("--format")] = "jsonl",
     since: datetime | None = None,
     until: datetime | None = None,
@@ -56,7 +57,7 @@ def audit_export(
     async def work(house: "House") -> None:
         from portal.operator import audit_filter, write_export
 
-        wanted = await audit_filter(house, operator_name(), org, None, None, None, since, until)
+        wanted = await audit_filter(house, operator_name(), org, message, None, None, since, until)
         rows = await write_export(house, operator_name(), wanted, to, form)
         out.print(f"{rows} events are in {to}.", markup=False)
 
