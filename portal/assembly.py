@@ -86,7 +86,8 @@ def texter(settings: Settings) -> Texter | None:
         return None
     if settings.phone_url == "memory:":
         return MemoryTexter()
-    return WebhookTexter(settings.phone_url, settings.phone_secret.get_secret_value(), settings.phone_ca)
+    secret = settings.phone_secret.get_secret_value() if settings.phone_secret else ""
+    return WebhookTexter(settings.phone_url, secret, settings.phone_ca)
 
 
 @dataclass
@@ -142,7 +143,7 @@ class House:
         limits = ReplyLimits(settings.max_reply_bytes, settings.max_reply_files)
         sessions, guard = Sessions(db, source), Guard(db, source, codes_key)
         tell, desk = Tell(db, self.sealer, fields, source, self.wake), self.desk(fields)
-        origins = (settings.base_url, *settings.related_origins)
+        origins = (settings.base_url, *settings.related_origins.split())
         return Site(
             pages=Pages(settings.base_url, source.now),
             links=Links(db, source, references_key=references_key, tokens_key=tokens_key),

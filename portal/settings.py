@@ -44,13 +44,13 @@ class Settings(BaseSettings):
     """`host:port`, or `unix:/path/portal.sock` in a folder of mode 0750 for a proxy beside it."""
     http_proxy: str = ""
     """Address of the proxy whose `X-Forwarded-For` counts; with a unix socket it always does."""
-    related_origins: tuple[str, ...] = ()
-    """Other origins (`https://...`) at which the same passkeys work, listed at /.well-known/webauthn (related origin requests)."""
+    related_origins: str = ""
+    """Other origins (`https://...`, with a space between) at which the same passkeys work, listed at /.well-known/webauthn (related origin requests)."""
     place_header: str = ""
     """Name of a header in which the proxy says where a client is, shown in the list of sessions. Empty: no place is kept."""
     phone_url: str = Field("", repr=False)
     """Provider of text messages and calls: a webhook `https://...`; `memory:` for trials. Empty: none are sent."""
-    phone_secret: SecretStr = SecretStr("")
+    phone_secret: SecretStr | None = None
     """Secret by which requests to the provider are signed (Standard Webhooks): `whsec_...`."""
     phone_ca: Path | None = None
     """A PEM file of authorities to check the provider by; the system's when unset."""
@@ -113,8 +113,8 @@ class Settings(BaseSettings):
 
     @field_validator("related_origins")
     @classmethod
-    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for one in value:
+    def _origins(cls, value: str) -> str:
+        for one in value.split():
             parts = urlsplit(one)
             if parts.scheme != "https" or not parts.hostname or parts.path or parts.query or parts.fragment:
                 raise ValueError("write each as https://messages.example, without a path")

@@ -26,6 +26,7 @@ STATUS: dict[type[PortalError], int] = {
     errors.FilesChanged: 409,
     errors.TooManyFiles: 409,
     errors.BodyTooLarge: 413,
+    errors.WayRefused: 422,
     errors.InputRefused: 422,
     errors.StorageFull: 503,
     errors.StorageAway: 503,

@@ -1,8 +1,7 @@
-/* What signed-in pages do by themselves: the framed message gets its height, the end of the session is told in time, and
- * print buttons print. Everything works without this; the frame then keeps 80vh. */
+/* The frame's height, the end of the session told in time, print buttons. All works without; the frame then keeps 80vh. */
 
-// -- the frame. Its document is hostile: only its own window is heard, only a sane number is taken, and only so many times
-// a layout (a mail sized by the window's height would otherwise grow for ever).
+// The framed document is hostile: only its own window is heard, only a sane number, and only so many times a layout (a mail
+// sized by the window's height would grow for ever).
 
 const MOST_PIXELS = 200000;
 const MOST_CHANGES = 30;
@@ -17,7 +16,7 @@ function fit(event) {
   frame.style.height = height;
 }
 
-// The frame may have spoken before this module listened, and is slow to notice a new width while out of sight.
+// It may have spoken before this module listened, and is slow to notice a new width out of sight.
 function ask() {
   frame.contentWindow.postMessage("height", "*");
 }
@@ -29,7 +28,7 @@ if (frame) {
   ask();
 }
 
-// -- the session. Clocks are compared, not ticks counted: a tab that slept knows when it wakes.
+// Clocks are compared, not ticks counted: a tab that slept knows when it wakes.
 
 const WARN_MS = 120000;
 const banner = document.getElementById("session");
@@ -44,17 +43,15 @@ function from(seconds) {
 
 function look() {
   const now = Date.now();
-  const words = banner.querySelector("[data-words]");
+  const words = banner.querySelector("p");
   const button = banner.querySelector("button");
   if (now >= Math.min(idleAt, overAt)) {
-    if (!writing) { location.assign("/inbox"); return; }
+    if (!writing || !banner.dataset.sayEnded) { location.assign("/inbox"); return; }
     words.textContent = banner.dataset.sayEnded;
     button.hidden = true;
     banner.hidden = false;
   } else if (now >= Math.min(idleAt, overAt) - WARN_MS) {
-    const inAnyCase = overAt - WARN_MS <= now;
-    if (inAnyCase) words.textContent = banner.dataset.sayOver;
-    button.hidden = inAnyCase;
+    button.hidden = overAt - WARN_MS <= now;
     banner.hidden = false;
   } else {
     banner.hidden = true;
@@ -62,7 +59,7 @@ function look() {
 }
 
 async function stay() {
-  const headers = { "X-CSRF-Token": banner.dataset.csrf };
+  const headers = { "X-CSRF-Token": document.querySelector("input[name=csrf]").value };
   const answer = await fetch("/session/stay", { method: "POST", headers }).catch(() => null);
   if (answer && answer.ok) from(await answer.json());
   else if (answer && answer.status === 401) idleAt = 0;
@@ -75,8 +72,6 @@ if (banner) {
   document.addEventListener("visibilitychange", look);
   setInterval(look, 5000);
 }
-
-// -- printing
 
 for (const button of document.querySelectorAll("[data-print]")) {
   button.hidden = false;

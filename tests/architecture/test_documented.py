@@ -14,6 +14,10 @@ from portal.web.errors import STATUS
 
 _OVER_SMTP = {errors.RelayUnknown, errors.StorageFull, errors.StorageAway, errors.KeysAway}
 _NOT_OVER_SMTP = {
+    errors.MemberNeeded,
+    errors.PasskeyRefused,
+    errors.ProofNeeded,
+    errors.WayRefused,
     errors.NotFound,
     errors.SignInNeeded,
     errors.NoLongerReadable,

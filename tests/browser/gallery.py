@@ -81,8 +81,10 @@ REPLY_SENT = Thing(at=NOW, text="Thank you, doctor.\nI will book for February.",
 MESSAGE: Mapping[str, object] = {
     "item": RESULTS, "heading": HEADING, "text": TEXT, "body_href": "/framed", "parts": PARTS, "problems": [],
     "replies": [], "reply_href": "/messages/0198/reply", "print_href": "/print", "original_href": "/original",
-    "history": [Thing(at=NOW, text="opened", name=""), Thing(at=NOW, text="attachment", name="chart.png")],
-    "expires_at": LATER,
+    "history": [
+        Thing(at=NOW, text="opened", name="", who="Miguel"), Thing(at=NOW, text="attachment", name="chart.png", who=""),
+    ],
+    "expires_at": LATER, "offer": True,
 }  # fmt: skip
 PROBLEMS = [
     "unparsable",
@@ -111,6 +113,52 @@ class Page:
 
 def wrong(name: str, text: str) -> Thing:
     return Thing(field=name, text=text)
+
+
+def recovery(state: str) -> Thing:
+    return Thing(begun_at=NOW, effective_at=LATER, state=state)
+
+
+STEP_UP: Mapping[str, object] = {
+    "mode": "read", "needs": 2, "can": True, "methods": ["app", "sms", "voice", "access-code", "recovery-code"],
+    "base": "/step-up/0198", "back_href": "/inbox", "hint": "The word on the fridge", "number": "+1… 42",
+    "address": "a…e@patients.example", "sent": None, "delivery": "0198", "may_add_passkey": False,
+    "add_href": "/account/passkey?for=0198", "ask_href": None, "asked_at": None, "error": None, "typed": "",
+}  # fmt: skip
+SENT = Thing(channel="sms", reference="QK7", mail=ACCEPTED)
+PASSKEY = Thing(
+    id="0198", name="My phone", made_at=NOW, used_at=NOW, synced=True, suspect=False, vouched=True
+)  # fmt: skip
+ACCOUNT: Mapping[str, object] = {
+    "address": "alice@patients.example",
+    "passkeys": [
+        PASSKEY,
+        Thing(
+            **{**vars(PASSKEY), "name": "Old <tablet>", "suspect": True, "vouched": False, "synced": False, "used_at": None}
+        ),
+    ],
+    "app": Thing(since=NOW), "codes_left": 9, "shared": True, "member": "Alice Alvarez", "may_change": True,
+    "sessions": [
+        Thing(ref="ab" * 32, agent="Firefox, Android", place="", started_at=NOW, seen_at=NOW, current=True, method="passkey"),
+        Thing(ref="cd" * 32, agent="", place="Northside", started_at=NOW, seen_at=NOW, current=False, method="emailed-code"),
+    ],
+    "signals": None, "done": "passkey", "error": None,
+}  # fmt: skip
+APP: Mapping[str, object] = {
+    "qr": Markup('<svg width="225" height="225" viewBox="0 0 45 45"><path fill="#fff" d="M0 0h45v45H0z"/></svg>'),
+    "letters": "JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP", "action": "/account/app/confirm", "error": None, "typed": "",
+}  # fmt: skip
+ADDRESS: Mapping[str, object] = {
+    "address": "alice@patients.example", "step": "ask", "new_address": "", "change_id": "", "error": None, "typed": "",
+}  # fmt: skip
+WHO: Mapping[str, object] = {
+    "members": [Thing(id="01", name="Alice Alvarez"), Thing(id="02", name="Miguel")], "to": "", "error": None, "typed": "",
+}  # fmt: skip
+RESUME: Mapping[str, object] = {
+    "text": "Dear doctor,\n\nI still feel dizzy in the morning.", "draft": "dr4ft", "door": "d0or", "wanted": "0198",
+    "address": "a…e@patients.example", "sent": True, "code_reference": "QK7", "mail": ACCEPTED, "error": None, "typed": "",
+    "action": "/messages/0198/reply/resume", "files_note": False,
+}  # fmt: skip
 
 
 PAGES: Mapping[str, Page] = {
@@ -194,6 +242,70 @@ PAGES: Mapping[str, Page] = {
         },
     ),
     "not-found": Page("not_found"),
+    "step-up": Page("step_up", STEP_UP, signed_in=True),
+    "step-up-passkey": Page("step_up", {**STEP_UP, "methods": ["passkey", "access-code"]}, signed_in=True),
+    "step-up-error": Page(
+        "step_up",
+        {
+            **STEP_UP,
+            "methods": ["access-code", "recovery-code"],
+            "typed": "blue tractr",
+            "error": wrong("access-code", "This is not the access code of this message."),
+        },
+        signed_in=True,
+    ),
+    "step-up-sent": Page("step_up", {**STEP_UP, "methods": ["sms", "voice"], "sent": SENT}, signed_in=True),
+    "step-up-none": Page("step_up", {**STEP_UP, "methods": [], "can": False, "ask_href": "/ask"}, signed_in=True),
+    "step-up-add": Page("step_up", {**STEP_UP, "methods": [], "may_add_passkey": True}, signed_in=True),
+    "confirm": Page(
+        "step_up",
+        {
+            **STEP_UP,
+            "mode": "confirm",
+            "base": "/confirm",
+            "methods": ["passkey", "app", "emailed-code", "recovery-code"],
+        },
+        signed_in=True,
+    ),
+    "account": Page("account", ACCOUNT, signed_in=True),
+    "account-new": Page(
+        "account",
+        {**ACCOUNT, "passkeys": [], "app": None, "codes_left": 0, "may_change": False, "shared": False, "done": ""},
+        signed_in=True,
+    ),
+    "account-error": Page(
+        "account", {**ACCOUNT, "done": "", "error": wrong("name", "Give the passkey a name.")}, signed_in=True
+    ),
+    "passkey": Page(
+        "passkey",
+        {"name": "Firefox, Android", "for_delivery": "", "not_now_href": "/account", "error": None},
+        signed_in=True,
+    ),
+    "app": Page("app", APP, signed_in=True),
+    "app-error": Page(
+        "app", {**APP, "typed": "12345", "error": wrong("code", "The code of the app has 6 digits.")}, signed_in=True
+    ),
+    "recovery-codes": Page(
+        "recovery_codes", {"codes": [f"{slot}K-7QF2-MPD9-TXYW" for slot in range(10)], "made_at": NOW}, signed_in=True
+    ),
+    "address": Page("address", ADDRESS, signed_in=True),
+    "address-error": Page(
+        "address", {**ADDRESS, "typed": "alice", "error": wrong("address", "This is no email address.")}, signed_in=True
+    ),
+    "address-code": Page(
+        "address", {**ADDRESS, "step": "code", "new_address": "a…z@other.example", "change_id": "0198"}, signed_in=True
+    ),
+    "who": Page("who", WHO, signed_in=True),
+    "who-error": Page("who", {**WHO, "error": wrong("name", "Choose your name, or type it.")}, signed_in=True),
+    "resume": Page("resume", RESUME),
+    "resume-error": Page("resume", {**RESUME, "files_note": True, "error": wrong("code", "This code does not match.")}),
+    "stop-recovery": Page("stop_recovery", {"recovery": recovery("waiting"), "action": "/recovery/x", "error": None}),
+    "stop-recovery-stopped": Page(
+        "stop_recovery", {"recovery": recovery("stopped"), "action": "/recovery/x", "error": None}
+    ),
+    "stop-recovery-applied": Page(
+        "stop_recovery", {"recovery": recovery("applied"), "action": "/recovery/x", "error": None}
+    ),
     "signed-out": Page("signed_out"),
     "help": Page("help"),
 }
@@ -206,6 +318,7 @@ def draw(pages: Pages, name: str, lang: str = "en", theme: str = "", ways: str =
         "dir": ways or direction(lang), "theme": theme, "org": CLINIC if page.has_org else None,
         "signed_in": page.signed_in, "csrf": "t0ken",
         "here": "", "languages": LANGUAGES,
+        **({"ends_in": 900, "over_in": 3600} if page.signed_in else {}),
     }  # fmt: skip
     return pages.render(f"recipient/{page.template}.html", lang, {**common, **page.context})
 
