@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 
 from portal.db.engine import Database
 from portal.db.hot import Hot, Statement
-from portal.db.tables import grants, instant, replies, reply_files
+from portal.db.tables import deliveries, grants, instant, replies, reply_files
 from portal.db.tx import BookkeepingTx, ReadTx, WriteTx
 from portal.model.events import ReplyFailed, ReplyHandedOver, ReplySubmitted
 from portal.model.ids import BlobKey, DeliveryId, EpochId, MessageId, OrgId, ReplyId
@@ -74,8 +74,27 @@ async def one(tx: ReadTx, reply_id: ReplyId) -> Reply | None:
     return Reply(**{name: getattr(row, name) for name in Reply.__dataclass_fields__}) if row else None
 
 
-async def begin(tx: BookkeepingTx, reply: Reply) -> None:
-    await tx.change(insert(replies).values(vars(reply)))
+async def drafts(tx: ReadTx, delivery_id: DeliveryId) -> set[ReplyId]:
+    """The replies to a delivery that are begun and not sent."""
+    statement = select(replies.c.id).where(replies.c.delivery_id == delivery_id, replies.c.state == "draft")
+    return {row.id for row in await tx.rows(statement)}
+
+
+async def hold(tx: BookkeepingTx, draft: Reply) -> Reply | None:
+    """Keeps a draft, and which drafts its delivery has, as they are until the transaction ends; None when it is not begun.
+
+    The delivery first, then the draft: whoever takes both takes them in this order.
+    """
+    # Only its key is kept (FOR NO KEY UPDATE): rows that refer to the delivery wait for nobody.
+    await tx.row(select(deliveries.c.id).where(deliveries.c.id == draft.delivery_id).with_for_update(key_share=True))
+    await hold_draft(tx, draft.id)
+    return await one(tx, draft.id)
+
+
+async def begin(tx: BookkeepingTx, reply: Reply) -> bool:
+    """Says whether the id was free."""
+    new = tx.insert(replies).values(vars(reply))
+    return await tx.change(new.on_conflict_do_nothing(index_elements=[replies.c.id])) == 1
 
 
 async def hold_draft(tx: BookkeepingTx, reply_id: ReplyId) -> bool:
@@ -96,9 +115,12 @@ async def files(tx: ReadTx, reply_id: ReplyId) -> list[ReplyFile]:
     return [ReplyFile(**{name: getattr(row, name) for name in ReplyFile.__dataclass_fields__}) for row in rows]
 
 
-async def remove_file(tx: BookkeepingTx, file_id: str) -> None:
-    await tx.change(delete(grants).where(grants.c.container_id == file_id))
-    await tx.change(delete(reply_files).where(reply_files.c.id == file_id))
+async def remove_file(tx: BookkeepingTx, file: ReplyFile) -> None:
+    """Takes an attachment out of a draft; one that has none left is no draft any more."""
+    await tx.change(delete(grants).where(grants.c.container_id == file.id))
+    await tx.change(delete(reply_files).where(reply_files.c.id == file.id))
+    if not await files(tx, file.reply_id):
+        await _drop(tx, file.reply_id)
 
 
 async def submit(
@@ -128,6 +150,13 @@ async def abandoned(tx: ReadTx, before: datetime, limit: int) -> list[Reply]:
 
 
 async def forget_draft(tx: BookkeepingTx, reply_id: ReplyId) -> None:
+    """Unless it was sent meanwhile."""
+    if not await hold_draft(tx, reply_id):
+        return
     for file in await files(tx, reply_id):
-        await remove_file(tx, file.id)
+        await remove_file(tx, file)
+    await _drop(tx, reply_id)
+
+
+async def _drop(tx: BookkeepingTx, reply_id: ReplyId) -> None:
     await tx.change(delete(replies).where(replies.c.id == reply_id, replies.c.state == "draft"))

@@ -124,6 +124,10 @@ class TooManyFiles(InputRefused):
     """A reply has as many attachments as it can carry."""
 
 
+class TooManyDrafts(InputRefused):
+    """A message has as many unsent replies with files as it can have."""
+
+
 class BodyTooLarge(InputRefused):
     """What was sent is over the limit that was said before the upload."""
 

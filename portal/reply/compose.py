@@ -11,7 +11,7 @@ from datetime import datetime
 
 from portal.clock import Source
 from portal.db import deliveries, outbox, replies, views
-from portal.db.engine import Database, Duplicate, Stale
+from portal.db.engine import Database, Stale
 from portal.db.hot import Statement
 from portal.mime.cover import Cover
 from portal.mime.names import safe_name, sniffed
@@ -25,6 +25,7 @@ from portal.model.errors import (
     NotFound,
     PortalError,
     ReplyEmpty,
+    TooManyDrafts,
     TooManyFiles,
 )
 from portal.model.events import ReadDenied, ReplySubmitted, Who
@@ -37,6 +38,10 @@ from portal.sealing.seal import Container, Sealer
 
 MAX_TEXT = 100_000
 """Signs in a reply's text."""
+MAX_DRAFTS = 5
+"""Drafts with files that one delivery may have. One more is refused, never an older one dropped for it: the page of that
+one may be open still, with files somebody sent and words that would go without them. Who is refused has lost nothing and is
+told what to do; words alone always go, and the sweep takes what was left lying (portal/lifecycle/dispose.py)."""
 _SNIFFED_BYTES = 8192
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
@@ -88,9 +93,14 @@ class Compose:
             raise NoLongerReadable("disposed")
         return Cover.load(await opened.read(Kind.HEADING, stored.heading_sealed))
 
+    async def crowded(self, delivery_id: DeliveryId) -> bool:
+        """Whether no further draft can take a file now, for the page to say before one is chosen."""
+        async with self._db.read() as tx:
+            return len(await replies.drafts(tx, delivery_id)) >= MAX_DRAFTS
+
     async def files(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId) -> list[FileLabel]:
         """What is attached to a draft so far; nothing for one that was never begun."""
-        await self._draft(reader, delivery_id, reply_id, new=True)
+        await self._draft(reader, delivery_id, reply_id)
         async with self._db.read() as tx:
             rows = await replies.files(tx, reply_id)
         return [await self._label(row) for row in rows]
@@ -104,13 +114,14 @@ class Compose:
         declared: str,
         pieces: AsyncIterator[bytes],
     ) -> FileLabel:
-        """Seals one attachment as it arrives. Raises BodyTooLarge or TooManyFiles; then nothing of it is kept.
+        """Seals one attachment as it arrives. Raises BodyTooLarge, TooManyFiles or TooManyDrafts; then nothing of it is kept.
 
-        The first thing sent to a draft begins it: its id was made with the page.
+        The first file begins a draft: its id was made with the page.
         """
-        draft = await self._draft(reader, delivery_id, reply_id, new=True)
+        draft = await self._draft(reader, delivery_id, reply_id)
         async with self._db.read() as tx:
             have = await replies.files(tx, reply_id)
+            _place(draft, await replies.drafts(tx, delivery_id))
         room = self._room(have)
         file_id = self._source.new_id()
         container = self._sealer.container(draft.org_id, file_id)
@@ -147,12 +158,12 @@ class Compose:
         async with self._db.bookkeeping() as tx:
             if not await replies.hold_draft(tx, reply_id):
                 raise NotFound("the draft was sent already")
-            await replies.remove_file(tx, file_id)
+            await replies.remove_file(tx, row)
         await self._sealer.blobs.delete(row.blob_key)
 
     async def submit(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, text: str) -> Receipt:
         """Seals the text and queues the reply. Raises InputRefused, NotFound (also when it was sent already), NoLongerReadable."""
-        draft = await self._draft(reader, delivery_id, reply_id, new=True)
+        draft = await self._draft(reader, delivery_id, reply_id)
         written = text.replace("\r\n", "\n").replace("\r", "\n").strip()
         async with self._db.read() as tx:
             labels = [await self._label(row) for row in await replies.files(tx, reply_id)]
@@ -206,31 +217,16 @@ class Compose:
             return NotFound("another's delivery, or none")
         return AssuranceNeeded(deny.reason) if deny.reason == "assurance" else NoLongerReadable(deny.reason)
 
-    async def _draft(
-        self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, *, new: bool = False
-    ) -> replies.Reply:
-        """A draft of this delivery; with `new`, begun when it is not there. Raises NotFound, also when it was sent already."""
+    async def _draft(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId) -> replies.Reply:
+        """A draft of this delivery, or what it will be once it is begun. Raises NotFound: another's, or sent already."""
         _, stored = await self._allowed(reader, delivery_id)
         async with self._db.read() as tx:
             reply = await replies.one(tx, reply_id)
-        if reply is None and new:
-            target = stored.target
-            reply = replies.Reply(
-                reply_id, target.org_id, target.message_id, delivery_id, "draft", None, 0, self._source.now()
-            )
-            reply = await self._begin(reply)
-        if reply is None or reply.delivery_id != delivery_id or reply.state != "draft":
+        target, now = stored.target, self._source.now()
+        draft = replies.Reply(reply_id, target.org_id, target.message_id, delivery_id, "draft", None, 0, now)
+        if _over(draft, reply):
             raise NotFound("no such draft")
-        return reply
-
-    async def _begin(self, reply: replies.Reply) -> replies.Reply | None:
-        try:
-            async with self._db.bookkeeping() as tx:
-                await replies.begin(tx, reply)
-            return reply
-        except Duplicate:  # two files were sent to it at once
-            async with self._db.read() as tx:
-                return await replies.one(tx, reply.id)
+        return reply or draft
 
     async def _label(self, row: replies.ReplyFile) -> FileLabel:
         return FileLabel.load(
@@ -249,8 +245,10 @@ class Compose:
         row = replies.ReplyFile(label.id, draft.org_id, draft.id, key, label.size, field.sealed, field.epoch_id, now)
         allowed = await self._grants(reader, draft, container)
         async with self._db.bookkeeping() as tx:
-            # Looked at again under the draft's lock: files sent side by side keep to the limits together.
-            if not await replies.hold_draft(tx, draft.id):
+            # Looked at again under the locks: what is sent side by side keeps to the limits together.
+            held = await replies.hold(tx, draft)
+            _place(draft, await replies.drafts(tx, draft.delivery_id))
+            if _over(draft, held) or not (held or await replies.begin(tx, draft)):
                 raise InputRefused("The reply was sent meanwhile, without this file.", "files")
             if label.size > self._room(await replies.files(tx, draft.id)):
                 raise BodyTooLarge("The files together are too large for one reply.", "files")
@@ -274,9 +272,11 @@ class Compose:
         )
         allowed = await self._grants(reader, draft, container)
         async with self._db.write(event) as tx:
-            await replies.hold_draft(tx, draft.id)
+            held = await replies.hold(tx, draft)
             if {row.id for row in await replies.files(tx, draft.id)} != {one.id for one in reply.files}:
                 raise FilesChanged("The files changed meanwhile. Look at them, then send the reply.", "files")
+            if _over(draft, held) or not (held or await replies.begin(tx, draft)):
+                raise NotFound("the draft was sent already")
             if not await replies.submit(tx, draft.id, sealed, size, allowed):
                 raise NotFound("the draft was sent already")
             if not await deliveries.replied(tx, draft.delivery_id):
@@ -288,3 +288,14 @@ class Compose:
         return outbox.job_for(
             self._source.new_id(), draft.org_id, MailKind.REPLY, draft.delivery_id, now, subject_id=draft.id
         )
+
+
+def _over(draft: replies.Reply, found: replies.Reply | None) -> bool:
+    """Whether what is kept under a draft's id can't be written to: it was sent, or answers another delivery."""
+    return found is not None and (found.delivery_id, found.state) != (draft.delivery_id, "draft")
+
+
+def _place(draft: replies.Reply, begun: set[ReplyId]) -> None:
+    """Raises TooManyDrafts when a draft is not among those of its delivery, and can't be one more."""
+    if draft.id not in begun and len(begun) >= MAX_DRAFTS:
+        raise TooManyDrafts("Too many unsent replies hold files. Send one, or send this one without a file.", "files")

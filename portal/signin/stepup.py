@@ -11,7 +11,7 @@ from portal.db import given, views
 from portal.db.engine import Database
 from portal.db.sessions import Session
 from portal.db.tx import WriteTx
-from portal.model.assurance import SECOND, Assurance, Method, Proof, earned
+from portal.model.assurance import SECOND, Assurance, Method, Proof, reach
 from portal.model.errors import CodeRefused, NotFound, TooManyTries
 from portal.model.events import SignedIn, SignInFailed, SteppedUp
 from portal.model.ids import DeliveryId
@@ -82,7 +82,7 @@ class StepUp:
             methods.append(Method.RECOVERY_CODE)
         app = [Proof(Method.APP, has.app.vouched)] if has.app else []
         second = [Proof(one) for one in methods if one in SECOND and one is not Method.APP]
-        reaches = Assurance.PASSKEY if has.passkeys and second else earned([*session.proven, *app, *second])
+        reaches = reach([*session.proven, *app, *second])
         return Ways(
             needs=stored.target.needs,
             methods=tuple(one for one in methods if one not in {proof.method for proof in session.proven}),

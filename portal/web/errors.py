@@ -25,6 +25,7 @@ STATUS: dict[type[PortalError], int] = {
     errors.ReplyEmpty: 422,
     errors.FilesChanged: 409,
     errors.TooManyFiles: 409,
+    errors.TooManyDrafts: 429,  # not 409, at which the page's script says that this very reply is full
     errors.BodyTooLarge: 413,
     errors.WayRefused: 422,
     errors.InputRefused: 422,
@@ -107,6 +108,8 @@ def _words(error: Exception) -> tuple[str, str, str, str]:
             return sentences.NOT_ALLOWED, sentences.NOT_ALLOWED_SAY, "/inbox", sentences.TO_MESSAGES
         case errors.BodyTooLarge() | errors.TooManyFiles():
             return sentences.TOO_LARGE, sentences.TOO_LARGE_SAY, "/inbox", sentences.TO_MESSAGES
+        case errors.TooManyDrafts():
+            return sentences.TOO_LARGE, sentences.DRAFTS_TOO_MANY, "/inbox", sentences.TO_MESSAGES
         case errors.TooManyTries():
             return sentences.TOO_OFTEN, sentences.TOO_OFTEN_SAY, "/", sentences.TO_START
         case errors.InputRefused():

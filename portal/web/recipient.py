@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from portal.db.audit import Seen
 from portal.mime import Part
-from portal.model.access import Purpose
+from portal.model.access import Purpose, Reader
 from portal.model.errors import NoLongerReadable, NotFound
 from portal.model.ids import DeliveryId, ReplyId, is_id
 from portal.model.message import DeliveryState
@@ -78,6 +78,12 @@ def delivery_id(visit: Visit) -> DeliveryId:
     if not is_id(text):
         raise NotFound("not an id")
     return DeliveryId(text)
+
+
+async def no_id(visit: Visit, reader: Reader, wanted: DeliveryId) -> NotFound:
+    """The error for what can't name a piece of a message; when the message is not the reader's, once that is on record."""
+    await visit.site.reading.denied(reader, wanted)
+    return NotFound("not an id")
 
 
 async def inbox(visit: Visit) -> Response:
@@ -247,18 +253,18 @@ def _framed() -> str:
 
 async def attachment(visit: Visit) -> Response:
     reader = await visit.reader()
-    part_id = visit.request.path_params["part"]
+    wanted, part_id = delivery_id(visit), visit.request.path_params["part"]
     if not part_id.isascii() or not part_id.isdigit() or len(part_id) > 4:
-        raise NotFound("not an id")
-    return _download(await visit.site.reading.attachment(reader, delivery_id(visit), part_id))
+        raise await no_id(visit, reader, wanted)
+    return _download(await visit.site.reading.attachment(reader, wanted, part_id))
 
 
 async def reply_file(visit: Visit) -> Response:
-    reader, params = await visit.reader(), visit.request.path_params
+    reader, wanted, params = await visit.reader(), delivery_id(visit), visit.request.path_params
     reply_id, file_id = params["reply"], params["file"]
     if not is_id(reply_id) or not is_id(file_id):
-        raise NotFound("not an id")
-    return _download(await visit.site.reading.reply_attachment(reader, delivery_id(visit), ReplyId(reply_id), file_id))
+        raise await no_id(visit, reader, wanted)
+    return _download(await visit.site.reading.reply_attachment(reader, wanted, ReplyId(reply_id), file_id))
 
 
 async def original(visit: Visit) -> Response:

@@ -18,6 +18,7 @@ from portal.model.errors import (
     NotFound,
     ReplyEmpty,
     SignInNeeded,
+    TooManyDrafts,
     TooManyFiles,
     TooManyTries,
 )
@@ -28,7 +29,7 @@ from portal.signin.links import Door
 from portal.web import sentences
 from portal.web.errors import minutes, status_of
 from portal.web.forms import Multipart
-from portal.web.recipient import answer, delivery_id, ended
+from portal.web.recipient import answer, delivery_id, ended, no_id
 from portal.web.signin import Wrong, hidden, mail_state
 from portal.web.site import Visit
 
@@ -54,7 +55,8 @@ async def write(visit: Visit) -> Response:
         cover = await visit.site.compose.answered(reader, wanted)
     except NoLongerReadable:
         return await ended(visit)
-    return _page(visit, wanted, ReplyId(visit.site.source.new_id()), cover, [], "", None)
+    full = _wrong(visit, TooManyDrafts("")) if await visit.site.compose.crowded(wanted) else None
+    return _page(visit, wanted, ReplyId(visit.site.source.new_id()), cover, [], "", full)
 
 
 async def submit(visit: Visit) -> Response:
@@ -72,8 +74,8 @@ async def submit(visit: Visit) -> Response:
         )
     except InputRefused as error:
         failure = error
-    draft, text = _draft(form), form.fields.get("text", "")
     visit.check(form.fields.get("csrf", ""))
+    draft, text = await _reply_id(visit, reader, wanted, form.fields.get("draft", "")), form.fields.get("text", "")
     if failure is None:
         try:
             receipt = await visit.site.compose.submit(reader, wanted, draft, text)
@@ -172,14 +174,15 @@ async def _take(
     pieces: AsyncIterator[bytes],
 ) -> None:
     visit.check(form.fields.get("csrf", ""))  # it stands before the files: nothing is taken from another site
-    await visit.site.compose.attach(reader, wanted, _draft(form), name, declared, pieces)
+    draft = await _reply_id(visit, reader, wanted, form.fields.get("draft", ""))
+    await visit.site.compose.attach(reader, wanted, draft, name, declared, pieces)
 
 
 async def upload(visit: Visit) -> Response:
     """One file as a raw body (`PUT ...?name=`); the answer's Location takes it away again."""
     reader, wanted = await visit.reader(), delivery_id(visit)
     visit.check(visit.request.headers.get("x-csrf-token", ""))
-    draft = _reply_id(visit.request.path_params["reply"])
+    draft = await _reply_id(visit, reader, wanted, visit.request.path_params["reply"])
     said = visit.request.headers.get("content-length", "0")
     if said.isdigit() and int(said) > visit.site.compose.limits.max_bytes:
         raise BodyTooLarge("The files together are too large for one reply.", "files")
@@ -193,7 +196,7 @@ async def remove(visit: Visit) -> Response:
     """DELETE, from the page's script."""
     reader, wanted = await visit.reader(), delivery_id(visit)
     visit.check(visit.request.headers.get("x-csrf-token", ""))
-    draft = _reply_id(visit.request.path_params["reply"])
+    draft = await _reply_id(visit, reader, wanted, visit.request.path_params["reply"])
     await visit.site.compose.detach(reader, wanted, draft, visit.request.path_params["file"])
     return visit.settled(Response(status_code=204))
 
@@ -204,7 +207,7 @@ async def remove_by_form(visit: Visit) -> Response:
     form = Multipart(visit.request)
     await form.read(_pass_over)
     visit.check(form.fields.get("csrf", ""))
-    draft = _reply_id(visit.request.path_params["reply"])
+    draft = await _reply_id(visit, reader, wanted, visit.request.path_params["reply"])
     await visit.site.compose.detach(reader, wanted, draft, visit.request.path_params["file"])
     return await _again(visit, reader, wanted, draft, form.fields.get("text", ""), None)
 
@@ -212,7 +215,7 @@ async def remove_by_form(visit: Visit) -> Response:
 async def receipt(visit: Visit) -> Response:
     """What was sent, with names, sizes and hashes."""
     reader, wanted = await visit.reader(), delivery_id(visit)
-    reply_id = _reply_id(visit.request.path_params["reply"])
+    reply_id = await _reply_id(visit, reader, wanted, visit.request.path_params["reply"])
     view = await visit.site.reading.message(reader, wanted, Purpose.SUMMARY)
     sent = next((one for one in view.replies if one.id == reply_id), None)
     if sent is None:
@@ -238,6 +241,8 @@ def _wrong(visit: Visit, failure: Exception) -> Wrong:
         case BodyTooLarge(field="files"):
             most = f"{limits.max_bytes // 1_000_000} MB"
             return Wrong("files", say(sentences.FILES_TOO_LARGE, visit.language, most=most))
+        case TooManyDrafts():
+            return Wrong("files", say(sentences.DRAFTS_TOO_MANY, visit.language))
         case FilesChanged():
             return Wrong("files", say(sentences.FILES_CHANGED, visit.language))
         case ReplyEmpty():
@@ -279,10 +284,14 @@ def _file_href(wanted: DeliveryId, draft: ReplyId, label: FileLabel) -> str:
 
 
 def _draft(form: Multipart) -> ReplyId:
-    return _reply_id(form.fields.get("draft", ""))
-
-
-def _reply_id(text: str) -> ReplyId:
+    """The draft of a form while nobody is signed in."""
+    text = form.fields.get("draft", "")
     if not is_id(text):
         raise NotFound("not an id")
+    return ReplyId(text)
+
+
+async def _reply_id(visit: Visit, reader: Reader, wanted: DeliveryId, text: str) -> ReplyId:
+    if not is_id(text):
+        raise await no_id(visit, reader, wanted)
     return ReplyId(text)

@@ -25,6 +25,10 @@ REPLY_EMPTY = mark("Write your reply, or add a file.")
 REPLY_TOO_LONG = mark("Your reply is too long. Shorten it, or attach it as a file.")
 FILES_TOO_LARGE = mark("The files are too large: all together can have %(most)s. Leave one out, or send two replies.")
 FILES_CHANGED = mark("The files changed while the reply was being sent. Look at them, then send it once more.")
+DRAFTS_TOO_MANY = mark(
+    "There are too many unsent replies to this message that hold files. Send one of them, remove its files, or send this "
+    "reply without a file. Unsent files are deleted after two days."
+)
 FILES_TOO_MANY = mark("A reply can carry %(most)s files. Leave some out, or send two replies.")
 FILE_INFECTED = mark("A file was left out, because a virus scanner found something in it. Send the reply without it.")
 

@@ -1,7 +1,6 @@
 /* The frame's height, the end of the session told in time, print buttons. All works without; the frame then keeps 80vh. */
 
-// The framed document is hostile: only its own window is heard, only a sane number, and only so many times a layout (a mail
-// sized by the window's height would grow for ever).
+// The frame is hostile: only its own window is heard, a sane number, and so often a layout (vh would grow for ever).
 
 const MOST_PIXELS = 200000;
 const MOST_CHANGES = 30;

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -111,6 +111,10 @@ class Stage:
         mail["To"] = to
         ca, login = self.data / "ca.pem", self.demo.login
         return words(self.next_letter(to, lambda: send(mail, login, ca, self.ports.smtp)))
+
+    def run(self, act: Callable[["Stage"], Coroutine[Any, Any, None]]) -> None:
+        """Does something in the demo's own loop."""
+        asyncio.run_coroutine_threadsafe(act(self), self._loop).result(_PATIENCE_SECONDS)
 
     def command(self, *words: str) -> str:
         """What an operator's command prints, run beside the demo on the same settings."""

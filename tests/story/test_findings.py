@@ -396,6 +396,41 @@ async def test_an_odd_part_is_simply_not_found(world: World) -> None:
     assert (await alice.get(f"{message}/parts/%00")).status_code == 404
 
 
+async def test_an_odd_id_within_anothers_message_is_on_record(world: World) -> None:
+    """Asking with what is no id for a piece of another's message is denied and on record, and looks like one that never was."""
+    await world.deliver(to=(ALICE, BOB))
+    await world.worker.send_due()
+    bob, alice = world.browser(), world.browser()
+    bobs = await bob.sign_in(world.token_for(BOB), BOB)
+    mine = await alice.sign_in(world.token_for(ALICE), ALICE)
+    await alice.get(f"{mine}/reply")
+    headers, never = {"x-csrf-token": alice.csrf}, f"/messages/{uuid4()}"
+    form = {"csrf": (None, alice.csrf)}
+
+    async def ask(message: str) -> list[Any]:
+        odd = f"{message}/reply/odd/files"
+        return [
+            await alice.http.get(f"{message}/parts/odd"),
+            await alice.http.get(f"{message}/replies/odd/files/odd"),
+            await alice.http.get(f"{message}/replies/{uuid4()}/files/odd"),
+            await alice.http.get(f"{message}/replies/odd"),
+            await alice.http.put(odd, content=b"x", headers=headers),
+            await alice.http.delete(f"{odd}/odd", headers=headers),
+            await alice.http.post(f"{odd}/odd", files=form),
+            await alice.http.post(f"{message}/reply", files=form),
+        ]
+
+    for message in (bobs, never):
+        before = len(await world.events("ReadDenied"))
+        answers = await ask(message)
+        assert [one.status_code for one in answers] == [404] * len(answers)
+        denied = (await world.events("ReadDenied"))[before:]
+        assert [(one.detail, one.delivery_id) for one in denied] == [({"reason": "foreign"}, None)] * len(answers)
+    before = len(await world.events("ReadDenied"))
+    assert [one.status_code for one in await ask(mine)] == [404] * len(answers)
+    assert len(await world.events("ReadDenied")) == before
+
+
 async def test_behind_a_unix_socket_the_proxys_own_word_counts(tmp_path: Path, database_url: str) -> None:
     """Of X-Forwarded-For the last address is the one the proxy saw; those before it anybody can write."""
     async with open_world(tmp_path, database_url):

@@ -1,5 +1,6 @@
 """The way back: from the recipient's form to the sender's mailbox, with nothing in clear on the way."""
 
+import asyncio
 import hashlib
 import re
 import tempfile
@@ -11,8 +12,10 @@ import httpx2
 import pytest
 
 from portal.db.tables import grants, outbox, replies, reply_files
+from portal.lifecycle.dispose import Disposition
 from portal.lifecycle.end import By, Lifecycle
 from portal.model.events import Who
+from portal.reply.compose import MAX_DRAFTS
 from tests.story.seams import all_deliveries, blobs, files_of, holding, prepared, rows
 from tests.world import ALICE, BOB, CAROL, Browser, World, letter
 
@@ -228,6 +231,72 @@ async def test_a_draft_is_its_writers_alone(world: World) -> None:
         assert (await bob.http.delete(path, headers=csrf)).status_code == 404
     assert len(await rows(world, reply_files)) == 1
     assert (await send(alice, message, draft_id)).status_code == 303
+
+
+async def with_drafts(world: World) -> tuple[Browser, str, list[str]]:
+    """Alice with as many drafts of a reply open as she may have, a file in each; where each file can be taken away."""
+    alice, message, first = await writing(world)
+    ids = [first, *[await draft(alice, message) for _ in range(MAX_DRAFTS - 1)]]
+    put_away = [await put(alice, message, one, f"{at}.pdf", PDF) for at, one in enumerate(ids)]
+    return alice, message, [answer.headers["location"] for answer in put_away]
+
+
+TOO_MANY_DRAFTS = "unsent replies to this message that hold files"
+
+
+async def test_one_draft_too_many_is_refused_and_takes_nothing_away(world: World, folder: Path) -> None:
+    """A file for one more draft is refused by both ways with what to do; the others keep theirs, and what was typed stays."""
+    alice, message, hrefs = await with_drafts(world)
+    more = await draft(alice, message)
+    assert TOO_MANY_DRAFTS in alice.page
+    kept, files = blobs(folder), await rows(world, reply_files)
+    assert (await put(alice, message, more, "more.pdf", PDF)).status_code == 429
+    answer = await send(alice, message, more, "what was typed", [("more.pdf", PDF)])
+    assert answer.status_code == 429
+    assert "what was typed" in answer.text
+    assert TOO_MANY_DRAFTS in answer.text
+    assert (blobs(folder), await rows(world, reply_files)) == (kept, files)
+    assert len(await rows(world, replies, state="draft")) == MAX_DRAFTS
+    assert (await put(alice, message, hrefs[0].split("/")[4], "second.pdf", PDF)).status_code == 201
+
+
+async def test_words_alone_need_no_place_among_the_drafts(world: World) -> None:
+    """However many drafts hold files, a reply without one is sent; a page that is shown or refused begins no draft."""
+    alice, message, _ = await with_drafts(world)
+    more = await draft(alice, message)
+    assert (await send(alice, message, more, " ")).status_code == 422
+    assert len(await rows(world, replies)) == MAX_DRAFTS
+    assert (await send(alice, message, more, "Thank you!")).status_code == 303
+    assert (await rows(world, replies, id=more))[0]["state"] == "queued"
+
+
+@pytest.mark.parametrize("how", ["sent", "emptied", "forgotten"])
+async def test_a_draft_that_is_over_makes_room_for_another(world: World, how: str) -> None:
+    """Sending one, taking its files away, or the sweep after two days, as the refusal says: then one more can be begun."""
+    alice, message, hrefs = await with_drafts(world)
+    if how == "sent":
+        assert (await send(alice, message, hrefs[0].split("/")[4])).status_code == 303
+    elif how == "emptied":
+        assert (await alice.http.delete(hrefs[0], headers={"x-csrf-token": alice.csrf})).status_code == 204
+    else:
+        world.clock.forward(days=2, seconds=1)
+        await Disposition(world.house.db, world.house.blobs, world.house.source).sweep()
+        alice = world.browser()
+        await alice.sign_in(await world.announce())
+    more = await draft(alice, message)
+    assert TOO_MANY_DRAFTS not in alice.page
+    assert (await put(alice, message, more, "more.pdf", PDF)).status_code == 201
+
+
+async def test_drafts_begun_at_once_keep_to_their_number(world: World, folder: Path) -> None:
+    """Files for many drafts sent side by side begin as many as one after the other would; of the rest nothing is kept."""
+    alice, message, _ = await writing(world)
+    before = len(blobs(folder))
+    got = await asyncio.gather(*(put(alice, message, str(uuid4()), f"{n}.pdf", PDF) for n in range(3 * MAX_DRAFTS)))
+    answers = sorted(one.status_code for one in got)
+    assert answers == [201] * MAX_DRAFTS + [429] * 2 * MAX_DRAFTS
+    assert len(await rows(world, replies)) == len(await rows(world, reply_files)) == MAX_DRAFTS
+    assert len(blobs(folder)) == before + MAX_DRAFTS
 
 
 async def test_a_draft_sent_twice_goes_out_once(world: World) -> None:
