@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     http_proxy: str = ""
     """Address of the proxy whose `X-Forwarded-For` counts; with a unix socket it always does."""
     related_origins: str = ""
-    """Other origins (`https://...`, with a space between) at which the same passkeys work, listed at /.well-known/webauthn (related origin requests)."""
+    """Other origins (`https://...`, a space between) at which the same passkeys work; told at /.well-known/webauthn."""
     place_header: str = ""
     """Name of a header in which the proxy says where a client is, shown in the list of sessions. Empty: no place is kept."""
     phone_url: str = Field("", repr=False)

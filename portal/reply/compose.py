@@ -247,7 +247,8 @@ class Compose:
         async with self._db.bookkeeping() as tx:
             # Looked at again under the locks: what is sent side by side keeps to the limits together.
             held = await replies.hold(tx, draft)
-            _place(draft, await replies.drafts(tx, draft.delivery_id))
+            if held is None:
+                _place(draft, await replies.drafts(tx, draft.delivery_id))
             if _over(draft, held) or not (held or await replies.begin(tx, draft)):
                 raise InputRefused("The reply was sent meanwhile, without this file.", "files")
             if label.size > self._room(await replies.files(tx, draft.id)):

@@ -17,6 +17,7 @@ _NOT_OVER_SMTP = {
     errors.MemberNeeded,
     errors.PasskeyRefused,
     errors.ProofNeeded,
+    errors.TooManyDrafts,
     errors.WayRefused,
     errors.NotFound,
     errors.SignInNeeded,
