@@ -172,6 +172,7 @@ class Mailed:
     attempts: int
     settled_at: datetime | None
     answer: str | None
+    due_at: datetime
 
 
 async def last_code(
@@ -186,6 +187,7 @@ async def last_code(
         outbox.c.attempts,
         outbox.c.settled_at,
         outbox.c.answer,
+        outbox.c.due_at,
     )
     sent = outbox.c.subject_id == func.coalesce(codes.c.copy_of, codes.c.id)
     statement = select(*wanted).join(outbox, sent).where(*mine)

@@ -10,7 +10,6 @@ from portal.db.engine import Database
 from portal.db.hot import Hot, Statement
 from portal.db.tables import (
     deliveries,
-    former_addresses,
     messages,
     micros,
     parts,
@@ -67,20 +66,10 @@ _RECEIVED = Hot(
 )
 
 
-_FORMERLY = Hot(
-    lambda insert: select(former_addresses.c.recipient_id).where(
-        former_addresses.c.org_id == bindparam("org_id"), former_addresses.c.address_hash == bindparam("address_hash")
-    )
-)
-
-
 async def recipient_id(db: Database, org_id: OrgId, address_hash: bytes) -> RecipientId | None:
-    """Who has this address, or had it before a change that she proved."""
-    for hot in (_RECIPIENT, _FORMERLY):
-        row = await db.row(hot, org_id=org_id, address_hash=address_hash)
-        if row:
-            return RecipientId(row[0])
-    return None
+    """Who has this address now. One that somebody had before is another's by now, as far as anybody here knows."""
+    row = await db.row(_RECIPIENT, org_id=org_id, address_hash=address_hash)
+    return RecipientId(row[0]) if row else None
 
 
 async def received_by(db: Database, key: bytes) -> dict[RecipientId, DeliveryId]:

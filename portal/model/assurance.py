@@ -81,21 +81,19 @@ def reach(ways: Collection[Proof]) -> Assurance:
     return Assurance.PASSKEY if best >= Assurance.TWO_CHANNELS else best
 
 
-def may_change_ways(
-    proofs: Collection[Proof], enrolled: Collection[Method], proved_at: datetime, now: datetime
-) -> bool:
-    """Whether a session may add or remove a way in: fresh, and as strong as the strongest enrolled.
+def may_change_ways(last: Method, enrolled: Collection[Method], proved_at: datetime, now: datetime) -> bool:
+    """Whether a session may add or remove a way in: its last ceremony is fresh, and as strong as the strongest enrolled.
 
-    After an emailed code alone only when nothing is enrolled yet. A recovery code stands in for what was lost.
+    After an emailed code only when nothing is enrolled yet, whatever was proved hours before. A recovery code stands in for
+    what was lost.
     """
     if now - proved_at > FRESH:
         return False
-    shown = {one.method for one in proofs}
-    if Method.RECOVERY_CODE in shown:
+    if last is Method.RECOVERY_CODE:
         return True
     if Method.PASSKEY in enrolled:
-        return Method.PASSKEY in shown
-    return bool(shown & SECOND) if enrolled else bool(shown)
+        return last is Method.PASSKEY
+    return last in SECOND if enrolled else True
 
 
 def written(proofs: Collection[Proof]) -> str:

@@ -402,7 +402,7 @@ class AddressChangeAsked(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class AddressChanged(Event):
-    """A person proved both addresses; her history stays, and mail to the old one is hers still."""
+    """A person proved both addresses; her history stays, and new mail to the old one is for whoever reads it."""
 
     change: str
 

@@ -43,7 +43,7 @@ class CodePayload:
 class ChangePayload:
     """What a person is told of her own ways in: `about` names the occasion, `to` is one of her addresses.
 
-    `stop_token` is of the link that stops a recovery; `detail` is a moment (ISO 8601) or empty.
+    `stop_token` is of the link that stops a recovery, `stop_letters` are typed there; `detail` is a moment (ISO 8601) or empty.
     """
 
     about: str
@@ -51,6 +51,7 @@ class ChangePayload:
     language: str
     return_token: str
     stop_token: str = ""
+    stop_letters: str = ""
     detail: str = ""
 
     def dump(self) -> bytes:

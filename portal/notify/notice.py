@@ -102,6 +102,7 @@ def mail_of_change(letters: Letters, told: Told, payload: ChangePayload, at: dat
         "at": at,
         "front_url": f"{told.base_url}/",
         "link": f"{told.base_url}/recovery/{payload.stop_token}" if payload.stop_token else "",
+        "letters": payload.stop_letters,
         "effective_at": datetime.fromisoformat(payload.detail) if payload.detail and not is_code else None,
         "code": payload.detail if is_code else "",
         "minutes": 10,

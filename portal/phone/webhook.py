@@ -37,6 +37,8 @@ class WebhookTexter:
 
     def __init__(self, url: str, secret: str, ca: Path | None = None, *, seconds: float = 10.0) -> None:
         self._url, self._signer, self._seconds = _checked(url), Webhook(_key(secret)), seconds
+        # TCP and TLS get 0.4 each, so that the client ends them: cancelled from outside, a handshake leaks its socket (httpcore2).
+        self._timeout = httpx2.Timeout(seconds, connect=0.4 * seconds)
         try:
             self._tls = ssl.create_default_context(cafile=str(ca) if ca else None)
         except OSError as error:
@@ -68,7 +70,7 @@ class WebhookTexter:
     async def _post(self, body: "_Body", headers: dict[str, str]) -> tuple[int, bytes]:
         """The status, and the beginning of what else was said. Raises httpx2.HTTPError and TimeoutError while there is no status."""
         async with httpx2.AsyncClient(
-            verify=self._tls, follow_redirects=False, timeout=self._seconds, trust_env=False
+            verify=self._tls, follow_redirects=False, timeout=self._timeout, trust_env=False
         ) as client:
             request = client.build_request("POST", self._url, content=body, headers=headers)
             async with asyncio.timeout(self._seconds):
@@ -95,13 +97,14 @@ def _checked(url: str) -> httpx2.URL:
         read = httpx2.URL(url)
     except (httpx2.InvalidURL, ValueError):
         read = httpx2.URL()
-    if not read.host or not (read.scheme == "https" or (read.scheme == "http" and read.host in _LOCAL)):
+    safe = read.scheme == "https" or (read.scheme == "http" and read.host in _LOCAL)
+    if not (read.host and safe and (read.port is None or 0 < read.port < 65536)):
         raise RefusesToStart("PORTAL_PHONE_URL: write the provider's webhook as https://..., or memory: for trials")
     return read
 
 
 def _key(secret: str) -> bytes:
-    """The key in a webhook secret. Raises RefusesToStart, without a word of it: the library would read what it can and skip the rest."""
+    """The key in a webhook secret, read strictly: the library skips what is no base64. Raises RefusesToStart, without a word of it."""
     written = secret.removeprefix("whsec_").rstrip("=")
     key = b""
     with suppress(ValueError):

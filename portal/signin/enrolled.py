@@ -38,6 +38,6 @@ async def enrolled(db: Database, recipient_id: RecipientId) -> Enrolled:
 async def check_may_change(db: Database, session: Session, now: datetime) -> Enrolled:
     """Raises ProofNeeded unless the session is fresh and as strong as the strongest way in."""
     has = await enrolled(db, session.recipient_id)
-    if not may_change_ways(session.proven, has.methods, session.proved_at, now):
+    if not may_change_ways(Method(session.method), has.methods, session.proved_at, now):
         raise ProofNeeded("the session is too old or too weak for this")
     return has

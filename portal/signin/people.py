@@ -1,8 +1,8 @@
 """Who a person is beyond her mailbox: a new address, and which of several people reads a shared one.
 
 A new address is proved by a code sent to it, the old one by the sign-in that asks, fresh and as strong as the strongest way in.
-History stays; mail to the old address is hers still. At a shared mailbox everybody names herself once signed in, and the record
-says which session was whose.
+History stays. New mail to the old address is for whoever reads that mailbox: it may be another's by now. At a shared mailbox
+everybody names herself once signed in, and the record says which session was whose.
 """
 
 import hmac

@@ -30,7 +30,7 @@ from portal.model.events import (
     Who,
 )
 from portal.model.ids import DeliveryId, OrgId, RecipientId, RecoveryId
-from portal.model.links import TOKEN_BYTES, letters, link_token, token_hash
+from portal.model.links import TOKEN_BYTES, code_reference, letters, link_token, token_hash
 from portal.sealing import chosen
 from portal.signin import Client, own
 from portal.signin.enrolled import check_may_change
@@ -159,7 +159,13 @@ class HelpDesk:
         )
         effective = recovery.effective_at.isoformat()
         jobs = await self._tell.jobs(
-            org_id, recipient_id, "recovery-begun", language, stop_token=stop, detail=effective
+            org_id,
+            recipient_id,
+            "recovery-begun",
+            language,
+            stop_token=stop,
+            stop_letters=self.letters_of(stop),
+            detail=effective,
         )
         async with self._db.write(event) as tx:
             await people.begin_recovery(tx, recovery)
@@ -171,6 +177,11 @@ class HelpDesk:
     async def of(self, recipient_id: RecipientId) -> list[Recovery]:
         async with self._db.read() as tx:
             return await people.recoveries_of(tx, recipient_id)
+
+    @staticmethod
+    def letters_of(token: str) -> str:
+        """Three letters that the notice says beside its link: they are typed, since mail scanners press buttons."""
+        return code_reference(token_hash(token)[:8])
 
     async def to_stop(self, token: str) -> Recovery:
         """The recovery that a link in a notice stops. Raises NotFound."""

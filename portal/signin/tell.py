@@ -38,6 +38,7 @@ class Tell:
         language: str,
         *,
         stop_token: str = "",
+        stop_letters: str = "",
         detail: str = "",
     ) -> list[outbox.Job]:
         """The mails to queue, one an address; for the transaction of what they tell of."""
@@ -48,7 +49,7 @@ class Tell:
         made = []
         for to in await self.addresses(org_id, recipient_id):
             back, job_id = return_token(self._source.random(16)), JobId(self._source.new_id())
-            payload = ChangePayload(about, to, language, back, stop_token, detail)
+            payload = ChangePayload(about, to, language, back, stop_token, stop_letters, detail)
             field = await self._sealer.field(org_id, job_id, MailKind.CHANGED.value, payload.dump())
             made.append(
                 outbox.job_for(

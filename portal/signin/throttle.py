@@ -14,8 +14,10 @@ from portal.model.errors import TooManyTries
 from portal.model.links import keyed_hash
 
 HOUR = timedelta(hours=1)
-CEREMONIES = 300
-"""Passkey ceremonies an hour from one prefix: a clinic's patients may share one address."""
+CEREMONIES = 5000
+"""Passkey ceremonies begun in an hour from one prefix: each page that offers one begins one, and a town may share an address."""
+ANSWERS = 300
+"""Answers of passkeys an hour from one prefix."""
 REFERENCES = 30
 """Typed references an hour from one prefix: 50 bits stand behind each."""
 REFERENCES_OVER_ALL = 3000
@@ -40,8 +42,12 @@ class Throttle:
         self._db, self._source, self._key = db, source, key
 
     async def ceremonies(self, origin: str) -> None:
-        """Counts a passkey ceremony. Raises TooManyTries."""
+        """Counts a passkey ceremony that begins. Raises TooManyTries."""
         await self._count("ceremonies", prefix(origin), CEREMONIES)
+
+    async def answers(self, origin: str) -> None:
+        """Counts an answer of a passkey. Raises TooManyTries."""
+        await self._count("answers", prefix(origin), ANSWERS)
 
     async def references(self, origin: str) -> None:
         """Counts a typed reference. Raises TooManyTries."""

@@ -1,12 +1,13 @@
 """Routes of a person's own ways in: passkeys, app, recovery codes, sessions, address, and who reads a shared mailbox."""
 
+import hmac
 import io
 
 import segno
 from markupsafe import Markup
 from starlette.responses import Response
 
-from portal.model.assurance import may_change_ways
+from portal.model.assurance import Method, may_change_ways
 from portal.model.errors import CodeRefused, NotFound, ProofNeeded, TooManyTries, WayRefused
 from portal.model.events import Who
 from portal.model.ids import is_id
@@ -37,7 +38,7 @@ async def _account(visit: Visit, error: Wrong | None, status: int = 200) -> Resp
     await visit.reader()  # at a shared mailbox who it is comes first
     session, site = await visit.signed_in(), visit.site
     has: Enrolled = await site.people.enrolled(session)
-    fresh = may_change_ways(session.proven, has.methods, session.proved_at, site.source.now())
+    fresh = may_change_ways(Method(session.method), has.methods, session.proved_at, site.source.now())
     done = visit.request.query_params.get("done", "")
     names = {one.id: one.name for one in await site.people.members(session)} if session.member_id else {}
     sessions = [{**vars(one), "current": one.ref == session.ref} for one in await site.sessions.listed(session)]
@@ -67,7 +68,7 @@ async def passkey(visit: Visit) -> Response:
     """The page to add one; to whom it is not open yet, first the page to show once more that it is her."""
     session = await visit.signed_in()
     has = await visit.site.people.enrolled(session)
-    if not may_change_ways(session.proven, has.methods, session.proved_at, visit.site.source.now()):
+    if not may_change_ways(Method(session.method), has.methods, session.proved_at, visit.site.source.now()):
         raise ProofNeeded("adding a passkey")
     asked = visit.request.query_params.get("for", "")
     back = asked if is_id(asked) else ""
@@ -187,7 +188,7 @@ async def end_others(visit: Visit) -> Response:
 async def ask_address(visit: Visit) -> Response:
     session = await visit.signed_in()
     has = await visit.site.people.enrolled(session)
-    if not may_change_ways(session.proven, has.methods, session.proved_at, visit.site.source.now()):
+    if not may_change_ways(Method(session.method), has.methods, session.proved_at, visit.site.source.now()):
         raise ProofNeeded("changing the address")
     return await _address_page(visit, "ask", None)
 
@@ -283,16 +284,22 @@ async def recovery(visit: Visit) -> Response:
     return await _recovery_page(visit)
 
 
-async def _recovery_page(visit: Visit) -> Response:
+async def _recovery_page(visit: Visit, wrong: Wrong | None = None) -> Response:
     found = await visit.site.desk.to_stop(visit.request.path_params["token"])
     state = "stopped" if found.stopped_at else "applied" if found.applied_at else "waiting"
     shown = {"begun_at": found.begun_at, "effective_at": found.effective_at, "state": state}
     action = f"/recovery/{visit.request.path_params['token']}"
-    return visit.page("stop_recovery", recovery=shown, action=action, error=None, here=action)
+    status = 422 if wrong else 200
+    return visit.page("stop_recovery", status=status, recovery=shown, action=action, error=wrong, here=action)
 
 
 async def stop_recovery(visit: Visit) -> Response:
-    await _form(visit)
-    found = await visit.site.desk.to_stop(visit.request.path_params["token"])
+    form, token = await _form(visit), visit.request.path_params["token"]
+    found = await visit.site.desk.to_stop(token)
+    typed = "".join(sign for sign in form.get("letters", "")[:20].upper() if sign.isalnum())
+    if not hmac.compare_digest(typed.encode(), visit.site.desk.letters_of(token).encode()):
+        return await _recovery_page(
+            visit, Wrong("letters", visit.site.pages.say(sentences.LETTERS_WRONG, visit.language))
+        )
     await visit.site.desk.stop(found, Who.STRANGER, "", visit.origin)
     return await _recovery_page(visit)

@@ -25,7 +25,7 @@ STATUS: dict[type[PortalError], int] = {
     errors.ReplyEmpty: 422,
     errors.FilesChanged: 409,
     errors.TooManyFiles: 409,
-    errors.TooManyDrafts: 429,  # not 409, at which the page's script says that this very reply is full
+    errors.TooManyDrafts: 422,  # not 409, at which the page's script says that this very reply is full
     errors.BodyTooLarge: 413,
     errors.WayRefused: 422,
     errors.InputRefused: 422,

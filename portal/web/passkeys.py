@@ -95,7 +95,7 @@ async def options(visit: Visit) -> Response:
 @answered
 async def sign_in(visit: Visit) -> Response:
     said = await _read(visit)
-    await visit.site.throttle.ceremonies(visit.origin)
+    await visit.site.throttle.answers(visit.origin)
     before = await visit.perhaps_signed_in()
     token = await visit.site.passkeys.sign_in(visit.browser, said.get("credential"), visit.client)
     if before:  # ASVS 7.2.4, as after a code

@@ -155,7 +155,7 @@ async def _resume_page(
         address=await hidden(visit, door.named),
         sent=True,
         code_reference=asked.reference,
-        mail=mail_state(asked.mail),
+        mail=mail_state(asked.mail, visit.site.source.now()),
         error=wrong,
         typed="",
         action=f"/messages/{wanted}/reply/resume",

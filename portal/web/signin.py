@@ -53,6 +53,8 @@ class MailState:
     state: str
     at: datetime | None
     text: str
+    minutes: int = 0
+    """Until it is tried again."""
 
 
 async def front(visit: Visit) -> Response:
@@ -117,7 +119,7 @@ async def _code_page(visit: Visit, door: Door, wrong: Wrong | None = None, typed
         door=door.text,
         sent_to=await hidden(visit, shown) if shown else "",
         code_reference=asked.reference,
-        mail=mail_state(None if door.by_reference else asked.mail),
+        mail=mail_state(None if door.by_reference else asked.mail, visit.site.source.now()),
         error=wrong,
         typed=typed,
     )
@@ -166,7 +168,7 @@ async def code_help(visit: Visit) -> Response:
         door=door.text,
         sent_to=await hidden(visit, shown) if shown else "",
         code_reference=asked.reference,
-        mail=mail_state(None if door.by_reference else asked.mail),
+        mail=mail_state(None if door.by_reference else asked.mail, visit.site.source.now()),
         wait_minutes=minutes(wait) if wait else None,
     )
 
@@ -190,11 +192,11 @@ async def help_page(visit: Visit) -> Response:
     return visit.page("help")
 
 
-def mail_state(mail: Mailed | None) -> MailState:
+def mail_state(mail: Mailed | None, now: datetime) -> MailState:
     if mail is None or (mail.state == "queued" and mail.attempts <= 1):
         return MailState("queued", None, "")
     if mail.state == "queued":
-        return MailState("delayed", None, mail.answer or "")
+        return MailState("delayed", None, mail.answer or "", minutes(mail.due_at - now))
     if mail.state == "done":
         return MailState("accepted", mail.settled_at, mail.answer or "")
     return MailState("failed", mail.settled_at, mail.answer or "")

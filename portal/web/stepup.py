@@ -66,8 +66,8 @@ async def _place(visit: Visit) -> Place:
     asked = visit.request.path_params.get("delivery")
     if asked is None:
         return Place(session, await visit.site.people.newest_delivery(session), confirms=True)
-    if not is_id(asked):
-        raise NotFound("not an id")
+    if not is_id(asked) or await visit.site.reading.denied(await visit.reader(), DeliveryId(asked)) is None:
+        raise NotFound("no id, or not hers, which is on record")
     return Place(session, DeliveryId(asked), confirms=False)
 
 
@@ -83,7 +83,11 @@ async def _page(visit: Visit, place: Place, wrong: Wrong | None = None, typed: s
     methods = _methods(ways, place)
     door = await _door(visit, place)
     asked = await visit.site.codes.sent(door, visit.browser, place.channels)
-    sent = SentCode(asked.mail.channel, asked.reference, mail_state(asked.mail)) if asked.mail else None
+    sent = (
+        SentCode(asked.mail.channel, asked.reference, mail_state(asked.mail, visit.site.source.now()))
+        if asked.mail
+        else None
+    )
     stored = await visit.site.reading.denied(await visit.reader(), place.delivery_id)
     asked_at = stored.asked_at if stored else None
     can = place.confirms or ways.reaches >= ways.needs or ways.may_add_passkey

@@ -73,7 +73,7 @@ HEADING = Thing(
     cc=["bob@patients.example"], sent_at=NOW,
 )  # fmt: skip
 ACCEPTED = Thing(state="accepted", at=NOW, text="")
-DELAYED = Thing(state="delayed", at=NOW, text="451 4.7.1 Greylisted, try again later")
+DELAYED = Thing(state="delayed", at=NOW, text="451 4.7.1 Greylisted, try again later", minutes=5)
 SIGN_IN = {"door": "d0or", "sent_to": "a•••e@patients.example"}
 CODE = {**SIGN_IN, "code_reference": "QK7", "mail": ACCEPTED, "error": None, "typed": ""}
 LINK = {**SIGN_IN, "state": "readable", "sent_at": NOW, "expires_at": LATER}
@@ -300,6 +300,14 @@ PAGES: Mapping[str, Page] = {
     "resume": Page("resume", RESUME),
     "resume-error": Page("resume", {**RESUME, "files_note": True, "error": wrong("code", "This code does not match.")}),
     "stop-recovery": Page("stop_recovery", {"recovery": recovery("waiting"), "action": "/recovery/x", "error": None}),
+    "stop-recovery-error": Page(
+        "stop_recovery",
+        {
+            "recovery": recovery("waiting"),
+            "action": "/recovery/x",
+            "error": wrong("letters", "Type the three letters."),
+        },
+    ),
     "stop-recovery-stopped": Page(
         "stop_recovery", {"recovery": recovery("stopped"), "action": "/recovery/x", "error": None}
     ),

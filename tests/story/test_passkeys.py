@@ -225,6 +225,19 @@ async def test_a_sign_in_older_than_five_minutes_changes_nothing_until_it_is_rep
     assert (await add_passkey(alice, Authenticator())).status_code == 200
 
 
+async def test_an_old_touch_and_a_fresh_code_change_nothing(world: World) -> None:
+    """What counts is the last ceremony: a stolen cookie of a passkey's session and the mailbox are not enough."""
+    alice, _, device = await enrolled(world)
+    other = world.browser()
+    await use_passkey(other, device)
+    world.clock.forward(minutes=10)
+    await confirm(world, other)
+    assert (await ask(other, "/passkeys/add/options")).status_code == 403
+    await use_passkey(other, device, "step-up")
+    assert (await add_passkey(other, Authenticator())).status_code == 200
+    assert (await alice.get("/account")).status_code == 200
+
+
 async def test_passkeys_are_named_renamed_and_removed_but_for_the_last(world: World) -> None:
     """Removing one ends the sessions that it began, and the browser is told what is left."""
     alice, _, _ = await enrolled(world)
@@ -326,8 +339,8 @@ async def test_many_ceremonies_from_one_network_are_slowed_and_links_go_on(world
     token = await world.announce()
     mallory = world.browser()
     await mallory.get("/")
-    answers = [await ask(mallory, "/passkeys/options") for _ in range(301)]
-    assert [one.status_code for one in answers[-2:]] == [200, 429]
+    answers = [await ask(mallory, "/passkeys/sign-in") for _ in range(301)]
+    assert [one.status_code for one in answers[-2:]] == [422, 429]
     assert "Wait" in answers[-1].json()["say"]
     await world.browser().sign_in(token)
 

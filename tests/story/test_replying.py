@@ -250,9 +250,9 @@ async def test_one_draft_too_many_is_refused_and_takes_nothing_away(world: World
     more = await draft(alice, message)
     assert TOO_MANY_DRAFTS in alice.page
     kept, files = blobs(folder), await rows(world, reply_files)
-    assert (await put(alice, message, more, "more.pdf", PDF)).status_code == 429
+    assert (await put(alice, message, more, "more.pdf", PDF)).status_code == 422
     answer = await send(alice, message, more, "what was typed", [("more.pdf", PDF)])
-    assert answer.status_code == 429
+    assert answer.status_code == 422
     assert "what was typed" in answer.text
     assert TOO_MANY_DRAFTS in answer.text
     assert (blobs(folder), await rows(world, reply_files)) == (kept, files)
@@ -294,7 +294,7 @@ async def test_drafts_begun_at_once_keep_to_their_number(world: World, folder: P
     before = len(blobs(folder))
     got = await asyncio.gather(*(put(alice, message, str(uuid4()), f"{n}.pdf", PDF) for n in range(3 * MAX_DRAFTS)))
     answers = sorted(one.status_code for one in got)
-    assert answers == [201] * MAX_DRAFTS + [429] * 2 * MAX_DRAFTS
+    assert answers == [201] * MAX_DRAFTS + [422] * 2 * MAX_DRAFTS
     assert len(await rows(world, replies)) == len(await rows(world, reply_files)) == MAX_DRAFTS
     assert len(blobs(folder)) == before + MAX_DRAFTS
 

@@ -1,7 +1,6 @@
 """What ceremonies earn, who may change ways in, and how proofs are kept."""
 
 from datetime import UTC, datetime, timedelta
-from itertools import combinations
 
 import pytest
 from hypothesis import given
@@ -90,13 +89,8 @@ def test_what_is_no_proof_is_refused(text: str) -> None:
 
 def test_only_a_fresh_sign_in_as_strong_as_the_strongest_changes_ways() -> None:
     """Nothing enrolled: a code will do. A passkey: the passkey or a recovery code. An app: something beside the mailbox."""
-    every = [proof(method) for method in Method]
-    for size in range(3):
-        for shown in combinations(every, size):
-            methods = {one.method for one in shown}
-            assert may_change_ways(shown, set(), NOW, NOW) == bool(shown)
-            assert may_change_ways(shown, {Method.PASSKEY}, NOW, NOW) == bool(
-                methods & {Method.PASSKEY, Method.RECOVERY_CODE}
-            )
-            assert may_change_ways(shown, {Method.APP}, NOW, NOW) == bool(methods & SECOND)
-            assert not may_change_ways(shown, set(), NOW - FRESH - timedelta(seconds=1), NOW)
+    for last in Method:
+        assert may_change_ways(last, set(), NOW, NOW)
+        assert may_change_ways(last, {Method.PASSKEY}, NOW, NOW) == (last in {Method.PASSKEY, Method.RECOVERY_CODE})
+        assert may_change_ways(last, {Method.APP}, NOW, NOW) == (last in SECOND)
+        assert not may_change_ways(last, set(), NOW - FRESH - timedelta(seconds=1), NOW)
