@@ -37,7 +37,6 @@ from portal.notify.dispatch import Dispatch
 from portal.notify.reminders import Reminders
 from portal.phone import Texter
 from portal.phone.memory import MemoryTexter
-from portal.phone.webhook import WebhookTexter
 from portal.reading.read import Reading
 from portal.reply.compose import Compose, ReplyLimits
 from portal.reply.handover import Handover
@@ -86,6 +85,8 @@ def texter(settings: Settings) -> Texter | None:
         return None
     if settings.phone_url == "memory:":
         return MemoryTexter()
+    from portal.phone.webhook import WebhookTexter  # brings an HTTP client, which few portals need
+
     secret = settings.phone_secret.get_secret_value() if settings.phone_secret else ""
     return WebhookTexter(settings.phone_url, secret, settings.phone_ca)
 

@@ -1,7 +1,8 @@
 """Addresses in one normal form, so that the same mailbox is the same recipient.
 
-The rule: the domain is lower case and ASCII (A-labels); the local part is Unicode NFC and lower case. Plus tags and dots
-are kept: only the receiving host knows what they mean (RFC 5321 2.3.11), and two people must never be merged.
+The rule: the domain is lower case and ASCII (A-labels of IDNA; what IDNA would map to another domain is refused); the local
+part is Unicode NFC and lower case (RFC 6531). Plus tags and dots are kept: only the receiving host knows what they mean (RFC 5321
+2.3.11), and two people must never be merged. Read again, an address is itself.
 """
 
 import re
@@ -55,4 +56,4 @@ def address(text: str) -> Address:
         raise ValueError("not a mail address")
     if any(unicodedata.category(sign)[0] in "CZ" for sign in local):  # line ends and bidi signs beyond ASCII
         raise ValueError("not a mail address")
-    return Address(local.lower(), domain_name(domain))
+    return Address(unicodedata.normalize("NFC", local.lower()), domain_name(domain))
