@@ -26,7 +26,7 @@ class Spoken:
 
 @dataclass(frozen=True)
 class Sent:
-    """Who took it, and what it said: one printable line."""
+    """Who took it, and what it said: one printable line, without the number or the text, for it goes on record."""
 
     provider: str
     answer: str

@@ -23,7 +23,6 @@ from standardwebhooks import Webhook
 from portal.model.errors import RefusesToStart, SubmissionFailed
 from portal.phone import Sent, Spoken
 
-_SECONDS_FOR_BODY = 2.0
 _MOST_BYTES = 64 * 1024
 _MOST_SIGNS = 100
 _LEAST_KEY_BYTES = 24  # Standard Webhooks, "Signature scheme": 24 to 64 bytes
@@ -33,7 +32,7 @@ _DIGITS = re.compile(r"\+?\d(?:\W{0,4}\d){3,}")
 
 
 class WebhookTexter:
-    """See the module. `seconds` is for connecting and the status. Raises RefusesToStart for what can't work."""
+    """See the module. `seconds` is for all up to the status; a fifth more for the line. Raises RefusesToStart for what can't work."""
 
     def __init__(self, url: str, secret: str, ca: Path | None = None, *, seconds: float = 10.0) -> None:
         self._url, self._signer, self._seconds = _checked(url), Webhook(_key(secret)), seconds
@@ -76,7 +75,7 @@ class WebhookTexter:
             async with asyncio.timeout(self._seconds):
                 answer = await client.send(request, stream=True)
             async with aclosing(answer):
-                return answer.status_code, await _beginning(answer)
+                return answer.status_code, await _beginning(answer, self._seconds / 5)
 
 
 @dataclass
@@ -125,13 +124,13 @@ def _as_json(message: Spoken) -> bytes:
     return json.dumps(said).encode()
 
 
-async def _beginning(answer: httpx2.Response) -> bytes:
+async def _beginning(answer: httpx2.Response, seconds: float) -> bytes:
     """The body as far as its first line needs: bounded in bytes and time, and never unpacked."""
     said = b""
     if "content-encoding" in answer.headers:
         return said
     with suppress(httpx2.HTTPError, TimeoutError):
-        async with asyncio.timeout(_SECONDS_FOR_BODY), aclosing(answer.aiter_raw()) as pieces:
+        async with asyncio.timeout(seconds), aclosing(answer.aiter_raw()) as pieces:
             async for piece in pieces:
                 said += piece
                 if len(said) >= _MOST_BYTES or b"\n" in said.lstrip():
@@ -143,6 +142,6 @@ def _line(said: bytes, message: Spoken) -> str:
     """The first line, printable and short, without the text and without any number: providers like to quote both."""
     line = "".join(said.decode("utf-8", "replace").strip().splitlines()[:1])
     for quoted in (message.text, json.dumps(message.text)[1:-1], json.dumps(message.text, ensure_ascii=False)[1:-1]):
-        line = line.replace(quoted, "<text>") if quoted else line
+        line = line.replace(quoted, "<text>")
     line = _DIGITS.sub("<number>", line)
     return "".join(sign for sign in line if sign.isprintable())[:_MOST_SIGNS]

@@ -19,10 +19,13 @@ from webauthn import (
 from webauthn.helpers import (
     base64url_to_bytes,
     bytes_to_base64url,
+    decode_credential_public_key,
+    decoded_public_key_to_cryptography,
     options_to_json_dict,
     parse_authentication_credential_json,
 )
 from webauthn.helpers.cose import COSEAlgorithmIdentifier
+from webauthn.helpers.decode_credential_public_key import DecodedRSAPublicKey
 from webauthn.helpers.structs import (
     AuthenticatorSelectionCriteria,
     AuthenticatorTransport,
@@ -39,7 +42,7 @@ ALGORITHMS = [
     COSEAlgorithmIdentifier.EDDSA,
     COSEAlgorithmIdentifier.RSASSA_PKCS1_v1_5_SHA_256,
 ]
-MOST_BYTES = 16 * 1024
+_RSA_BITS, _RSA_EXPONENT = 2048, 65537
 _TRANSPORTS = {one.value for one in AuthenticatorTransport}
 _NOBODYS_KEY = bytes.fromhex(  # P-256's own base point: its answer is checked against this where no credential is known
     "a5010203262001215820" + "6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
@@ -159,6 +162,7 @@ def bound(site: Site, posted: dict[str, Any], challenge: bytes) -> Bound:
             require_user_verification=True,
             supported_pub_key_algs=ALGORITHMS,
         )
+        _check_key(verified.credential_public_key)
         said = posted["response"].get("transports") or []
         transports = [one for one in said if one in _TRANSPORTS]
     except Exception as error:  # whatever the library makes of hostile bytes, the answer is no
@@ -172,6 +176,16 @@ def bound(site: Site, posted: dict[str, Any], challenge: bytes) -> Bound:
         verified.credential_backed_up,
         " ".join(transports)[:100],
     )
+
+
+def _check_key(public_key: bytes) -> None:
+    """A key that could never answer, or proves little, is not bound: on its curve, RSA of 2,048 bits. Raises ValueError."""
+    decoded = decode_credential_public_key(public_key)
+    decoded_public_key_to_cryptography(decoded)
+    if isinstance(decoded, DecodedRSAPublicKey):
+        modulus, exponent = int.from_bytes(decoded.n, "big"), int.from_bytes(decoded.e, "big")
+        if modulus.bit_length() < _RSA_BITS or exponent < _RSA_EXPONENT:
+            raise ValueError("a weak RSA key")
 
 
 def asserted(

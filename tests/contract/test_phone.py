@@ -382,14 +382,29 @@ async def test_the_status_counts_however_the_body_ends(provider: Provider, raw: 
 
 @pytest.mark.parametrize("status", [200, 400])
 async def test_the_status_counts_though_the_body_never_ends(provider: Provider, status: int) -> None:
-    """A body that stalls does not turn a verdict into a doubt."""
-    raw = f"HTTP/1.1 {status} Said\r\nContent-Length: 500\r\n\r\nqueued\n".encode()
-    provider.answer = writes(raw, then_waits=True)
-    if status == 200:
-        assert (await to(provider, seconds=0.5).send(SMS)).answer == "200 queued"
-    else:
-        error = await refusal(to(provider, seconds=0.5))
-        assert (error.transient, error.unclear) == (False, False)
+    """A body that comes drop by drop does not turn a verdict into a doubt, nor hold the worker up."""
+
+    async def drips(out: asyncio.StreamWriter) -> None:
+        out.write(f"HTTP/1.1 {status} Said\r\nContent-Length: 50000\r\n\r\n".encode())
+        while True:
+            out.write(b"q")
+            await out.drain()
+            await asyncio.sleep(0.02)
+
+    provider.answer = drips
+    async with asyncio.timeout(20):
+        if status == 200:
+            assert (await to(provider, seconds=1).send(SMS)).answer.startswith("200 q")
+        else:
+            error = await refusal(to(provider, seconds=1))
+            assert (error.transient, error.unclear) == (False, False)
+
+
+async def test_what_follows_the_first_line_is_not_waited_for(provider: Provider) -> None:
+    """Once there is a line, it is enough."""
+    provider.answer = writes(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nqueued\n", then_waits=True)
+    async with asyncio.timeout(20):
+        assert (await to(provider, seconds=500).send(SMS)).answer == "200 queued"
 
 
 async def test_a_huge_body_is_left_unread(provider: Provider) -> None:

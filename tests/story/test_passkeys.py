@@ -4,6 +4,7 @@ import asyncio
 from base64 import urlsafe_b64encode
 from typing import Any
 
+import cbor2
 import pytest
 
 from portal.db.tables import passkeys, sessions
@@ -363,3 +364,19 @@ async def test_a_session_that_its_owner_ended_is_not_raised(world: World) -> Non
         await put(world, sessions, {"ended_at": world.clock.now()}, token_hash=row["token_hash"])
     shown = {"credential": device.get(options, BASE)}
     assert (await ask(alice, "/passkeys/step-up", shown)).status_code == 401
+
+
+WEAK = [
+    {1: 2, 3: ES256, -1: 1, -2: b"\x01" * 32, -3: b"\x02" * 32},  # not on the curve
+    {1: 3, 3: RS256, -1: b"\xc1" + b"\x01" * 63, -2: b"\x01\x00\x01"},  # 512 bits
+    {1: 3, 3: RS256, -1: b"\xc1" + b"\x01" * 255, -2: b"\x03"},  # signatures anybody can come near to
+]
+
+
+@pytest.mark.parametrize("cose", WEAK, ids=["off the curve", "short", "small exponent"])
+async def test_a_key_that_proves_nothing_is_not_bound(world: World, cose: dict[int, Any]) -> None:
+    """What could never answer, or be answered for by others, is refused when it is added."""
+    alice, _ = await signed_in(world)
+    answer = await add_passkey(alice, Authenticator(), cose=cbor2.dumps(cose))
+    assert answer.status_code == 422
+    assert await rows(world, passkeys) == []
