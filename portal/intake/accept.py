@@ -26,6 +26,7 @@ from portal.model.errors import (
     MailLoop,
     NoTexts,
     RecipientOutOfReach,
+    RecipientRefused,
     StorageAway,
     SubmissionRefused,
 )
@@ -292,6 +293,8 @@ class House:
         if asked.phone is not None and not self._texts:
             raise NoTexts("no provider of texts")
         found = await orgs.policy_in_force(self.db, org_id, asked.cls or DEFAULT_CLASS)
+        if found is None and asked.cls is None:
+            raise RecipientRefused(f"organisation {org_id} has no policy {DEFAULT_CLASS}")
         if found is None:
             raise ClassUnknown(f"organisation {org_id} has no such class")
         policy, language = found

@@ -1,5 +1,4 @@
-/* The frame's height, the end of the session told in time, print buttons. All works without; the frame then keeps 80vh. */
-
+/* The frame's height (else 80vh), the end of the session told in time, print buttons. */
 // The frame is hostile: only its own window is heard, a sane number, and so often a layout (vh would grow for ever).
 
 const MOST_PIXELS = 200000;
@@ -15,7 +14,7 @@ function fit(event) {
   frame.style.height = height;
 }
 
-// It may have spoken before this module listened, and is slow to notice a new width out of sight.
+// It may have spoken before, and is slow to notice a new width out of sight.
 function ask() {
   frame.contentWindow.postMessage("height", "*");
 }
@@ -27,7 +26,7 @@ if (frame) {
   ask();
 }
 
-// Clocks are compared, not ticks counted: a tab that slept knows when it wakes.
+// A tab that slept knows the time when it wakes.
 
 const WARN_MS = 120000;
 const banner = document.getElementById("session");

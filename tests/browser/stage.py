@@ -139,6 +139,8 @@ def staged(data: Path) -> Iterator[Stage]:
     stage = Stage(data)
     stage.open()
     try:
+        # Its own first message is announced before a test's: else the one would be taken for the other.
+        until(lambda: stage.letters(ALICE) or None, "the first notice")
         yield stage
     finally:
         stage.close()
