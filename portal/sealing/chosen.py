@@ -5,13 +5,14 @@ A hash takes 64 MiB and a tenth of a second: it is made in a thread, at most two
 
 import asyncio
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 MOST_SIGNS = 64
-_AT_ONCE = asyncio.Semaphore(2)
+_AT_ONCE = 2
 _HASHER = PasswordHasher()
 _IGNORED = frozenset(" -\t\u00a0\u2010\u2011\u2012\u2013\u2014")
 
@@ -33,8 +34,7 @@ def plain(typed: str) -> str:
 async def hashed(chosen: str) -> str:
     """The hash to keep. Raises ValueError for what is no code."""
     signs = plain(chosen)
-    async with _AT_ONCE:
-        return await asyncio.to_thread(_HASHER.hash, signs)
+    return await asyncio.get_running_loop().run_in_executor(_threads(), _HASHER.hash, signs)
 
 
 async def matches(typed: str, kept: str | None) -> bool:
@@ -43,9 +43,13 @@ async def matches(typed: str, kept: str | None) -> bool:
         signs = plain(typed)
     except ValueError:
         signs = ""
-    async with _AT_ONCE:
-        same = await asyncio.to_thread(_verify, kept, signs)
+    same = await asyncio.get_running_loop().run_in_executor(_threads(), _verify, kept, signs)
     return same and kept is not None and signs != ""
+
+
+@lru_cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="argon2")
 
 
 @lru_cache

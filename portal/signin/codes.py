@@ -94,12 +94,13 @@ class Codes:
     async def _share(self, wanted: Code, facts: Facts) -> bool:
         """Where enough were sent, lets the newest count for a browser that has none of its own.
 
+        One that it has used up counts as its own still: a copy would bring its tries back.
         Mail scanners press buttons: what they had sent is in the person's mailbox, and she must not wait because of them.
         """
         async with self._db.read() as tx:
             newest = await links.newest_open(tx, wanted.delivery_id, wanted.channel, wanted.made_at)
             own = await links.usable(
-                tx, wanted.delivery_id, (wanted.channel,), wanted.browser_hash, wanted.made_at, TRIES_A_CODE
+                tx, wanted.delivery_id, (wanted.channel,), wanted.browser_hash, wanted.made_at, TRIES_A_CODE + 1
             )
         if newest is None or own:
             return False

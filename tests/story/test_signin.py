@@ -612,3 +612,21 @@ async def test_a_browser_that_has_a_code_gets_no_other_by_pressing(world: World)
             answer = await browser.post("/", {"reference": typed})
             statuses.append(answer.status_code)
         assert statuses == [303, 303, 303, 429, 303], typed
+
+
+async def test_a_used_up_code_is_not_brought_back_by_asking_again(world: World) -> None:
+    """Five wrong tries, then another press: the fourth send of a quarter of an hour waits, known or unknown alike."""
+    await world.announce()
+    reference = REFERENCE.search(world.text_for(ALICE))
+    assert reference
+    for typed in (reference[0], NEVER):
+        browser = world.browser()
+        await browser.get("/")
+        door = (await browser.post("/", {"reference": typed})).headers["location"]
+        for _ in range(2):
+            await browser.get(f"{door}/help")
+            assert (await browser.post(f"{door}/send")).status_code == 303
+        for _ in range(5):
+            assert await try_code(browser, door, "00000000") == 422
+        await browser.get(door)
+        assert (await browser.post(f"{door}/send")).status_code == 429, typed
