@@ -12,8 +12,8 @@ from portal.db import deliveries, given, messages, outbox, people, sessions
 from portal.db.audit import Filter
 from portal.db.deliveries import Delivery
 from portal.db.orgs import Organisation
+from portal.intake.codes import check_code
 from portal.lifecycle.end import By, Lifecycle
-from portal.mime.asked import check_code
 from portal.model.errors import AskedMalformed, InputRefused
 from portal.model.events import AccessCodeSet, Facts, MessagesListed, PersonLookedUp, PhoneSet, SessionEnded, Who
 from portal.model.ids import DeliveryId, MessageId, RecipientId, is_id

@@ -207,6 +207,34 @@ def policy_set(
     in_house(work)
 
 
+@policy_app.command("list")
+def policy_list(org: Org) -> None:
+    """List an organisation's policy classes as they are in force."""
+
+    async def work(house: "House") -> None:
+        from portal.db import orgs
+        from portal.orgs.setup import Setup
+
+        found = await Setup(house.db, house.source, operator_name()).organisation(org)
+        async with house.db.read() as tx:
+            known = await orgs.policies_in_force(tx, found.id)
+        table = [
+            (
+                one.name,
+                str(one.version),
+                str(int(one.assurance)),
+                str(one.life_days),
+                str(one.reminder_days or 0),
+                str(one.retention_days),
+                "yes" if one.reply_allowed else "no",
+            )
+            for one in known
+        ]
+        show_table(("class", "version", "assurance", "life days", "reminder days", "retention days", "reply"), table)
+
+    in_house(work)
+
+
 @keys_app.command("rotate")
 def keys_rotate(org: Org) -> None:
     """Make a new KEK for an organisation. Then: portal keys rewrap."""

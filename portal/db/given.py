@@ -1,6 +1,7 @@
 """What the sender's side gives a recipient to sign in with: an access code for a delivery, a phone number for a person."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, literal, select
@@ -48,12 +49,12 @@ _ADD_ACCESS = Hot(_upsert(access_codes, "delivery_id"), returns_rows=False)
 _ADD_PHONE = Hot(_upsert(phones, "recipient_id"), returns_rows=False)
 
 
-def add_access_code(code: AccessCode, at: Any) -> Statement:
+def add_access_code(code: AccessCode, at: datetime) -> Statement:
     """For the commit of a message."""
     return Statement(_ADD_ACCESS, {**vars(code), "set_at": micros(at)})
 
 
-def add_phone(phone: Phone, at: Any) -> Statement:
+def add_phone(phone: Phone, at: datetime) -> Statement:
     """For the commit of a message; the newest number wins."""
     return Statement(_ADD_PHONE, {**vars(phone), "set_at": micros(at)})
 

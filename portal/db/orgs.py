@@ -159,6 +159,26 @@ async def policy_in_force(db: Database, org_id: OrgId, name: str) -> tuple[Polic
     return Policy(PolicyId(id_), OrgId(org), name, version, *times, bool(reply), Assurance(assurance)), str(language)
 
 
+async def policies_in_force(tx: ReadTx, org_id: OrgId) -> list[Policy]:
+    """The newest version of each policy class, by name."""
+    statement = select(policies).where(policies.c.org_id == org_id).order_by(policies.c.name, policies.c.version)
+    newest = {
+        row.name: Policy(
+            id=row.id,
+            org_id=row.org_id,
+            name=row.name,
+            version=row.version,
+            life_days=row.life_days,
+            reminder_days=row.reminder_days,
+            retention_days=row.retention_days,
+            reply_allowed=row.reply_allowed,
+            assurance=Assurance(row.assurance),
+        )
+        for row in await tx.rows(statement)
+    }
+    return list(newest.values())
+
+
 async def set_policy(tx: WriteTx[PolicySet], policy: Policy) -> None:
     values = {**vars(policy), "assurance": int(policy.assurance), "set_at": tx.event.at}
     await tx.change(insert(policies).values(values))

@@ -5,7 +5,7 @@ The same message sent twice (the answer was lost) is known by its key and stored
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import datetime
@@ -16,12 +16,14 @@ from portal.db.hot import Statement
 from portal.db.tx import Change
 from portal.envelope import encode_fields
 from portal.intake import Accepted, Envelope, Relay
+from portal.intake.codes import check_code
 from portal.intake.preparing import Preparing
 from portal.mime.asked import Asked, asked_of
 from portal.mime.cover import Cover
-from portal.mime.heading import heading_of
+from portal.mime.heading import answered, heading_of
 from portal.model.assurance import Assurance, Method, reach
 from portal.model.errors import (
+    AskedMalformed,
     ClassUnknown,
     MailLoop,
     NoTexts,
@@ -75,24 +77,25 @@ class Acceptance:
 
     async def commit(self) -> Accepted:
         house, relay = self._house, self._relay
-        heading, message_id, references, received = heading_of(bytes(self._head))
-        try:
-            if received > MAX_RECEIVED:
-                raise MailLoop(f"{received} Received fields")
-            self._wish = await house.wish(relay.org_id, bytes(self._head), message_id, references)
-            await house.check_reach(relay.org_id, self._wish, [address(one) for one in self._envelope.rcpt_to])
-        except SubmissionRefused as error:
-            await self.abort()
-            await house.refused(relay, self._envelope, type(error).__name__)
-            raise
+        head = bytes(self._head)
+        heading, message_id, references, received = heading_of(head)
         cover = Cover(heading, self._envelope.mail_from, message_id, references)
         key = self._key(message_id)
         wanted = [address(one) for one in self._envelope.rcpt_to]
         people = await house.recipients(relay.org_id, wanted)
         new = await self._new(key, people)
-        if not new:
+        if not new:  # what was said yes to is not refused now, whatever has become of class and recipient since
             await self.abort()
             return Accepted(None, again=True)
+        try:
+            if received > MAX_RECEIVED:
+                raise MailLoop(f"{received} Received fields")
+            self._wish = await house.wish(relay.org_id, head, message_id, answered(head), len(people))
+            await house.check_reach(self._wish, new.values())
+        except SubmissionRefused as error:
+            await self.abort()
+            await house.refused(relay, self._envelope, type(error).__name__)
+            raise
         await self._stream.commit()
         for _ in range(3):
             try:
@@ -287,9 +290,15 @@ class House:
         )
         return Person(recipient_id, added)
 
-    async def wish(self, org_id: OrgId, head: bytes, message_id: str, references: tuple[str, ...]) -> Wish:
-        """What a message comes under. Raises AskedMalformed, ClassUnknown, NoTexts."""
+    async def wish(
+        self, org_id: OrgId, head: bytes, message_id: str, answers: tuple[str, ...], recipients: int
+    ) -> Wish:
+        """What a message comes under. Raises AskedMalformed, ClassUnknown, NoTexts, and RecipientRefused without a default class."""
         asked = asked_of(head)
+        if asked.access_code is not None:
+            check_code(asked.access_code, asked.hint)
+        if asked.phone is not None and recipients > 1:  # the codes of all but one would go to another person
+            raise AskedMalformed("a phone number for several recipients")
         if asked.phone is not None and not self._texts:
             raise NoTexts("no provider of texts")
         found = await orgs.policy_in_force(self.db, org_id, asked.cls or DEFAULT_CLASS)
@@ -298,24 +307,23 @@ class House:
         if found is None:
             raise ClassUnknown(f"organisation {org_id} has no such class")
         policy, language = found
-        floor = await threads.floor(self.db, org_id, *self._answered(org_id, references))
+        floor = await threads.floor(self.db, org_id, *self._known(org_id, answers))
         code_hash = await chosen.hashed(asked.access_code) if asked.access_code is not None else None
         thread = self.sealer.index(org_id, "thread", message_id) if message_id else None
         return Wish(asked, policy, language, max(policy.assurance, floor), code_hash, thread)
 
-    def _answered(self, org_id: OrgId, references: tuple[str, ...]) -> tuple[list[bytes], list[ReplyId]]:
+    def _known(self, org_id: OrgId, answers: tuple[str, ...]) -> tuple[list[bytes], list[ReplyId]]:
         """What a message answers: other messages by the hash of their ids, and replies of recipients, whose id is ours."""
-        ours = [one[1:-1].rpartition("@") for one in references]
+        ours = [one[1:-1].rpartition("@") for one in answers]
         ids = [ReplyId(local) for local, _, domain in ours if domain == self._return_domain and is_id(local)]
-        return [self.sealer.index(org_id, "thread", one) for one in references], ids
+        return [self.sealer.index(org_id, "thread", one) for one in answers], ids
 
-    async def check_reach(self, org_id: OrgId, wish: Wish, wanted: list[Address]) -> None:
+    async def check_reach(self, wish: Wish, people: Iterable[Person]) -> None:
         """Raises RecipientOutOfReach when somebody could never open the message: its sender hears of it before it is taken."""
         if wish.needs is Assurance.MAILBOX or wish.code_hash is not None or wish.asked.phone is not None:
             return
-        for who in wanted:
-            known = await messages.recipient_id(self.db, org_id, self.sealer.index(org_id, "recipient", str(who)))
-            ways = await given.ways(self.db, known) if known else []
+        for person in people:
+            ways = [] if person.added else await given.ways(self.db, person.id)
             if reach([one for one in ways if self._texts or one.method is not Method.SMS]) < wish.needs:
                 raise RecipientOutOfReach("a recipient has no way to that level")
 

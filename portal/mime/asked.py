@@ -1,7 +1,9 @@
 """What a sender asks of the portal in a mail's own header: a class, an access code with its hint, a phone number.
 
 `X-Portal-Class`, `X-Portal-Access-Code`, `X-Portal-Access-Hint`, `X-Portal-Phone`. Read by intake out of the header block; linear and
-bounded as `heading_of` is. What is written twice with different values, or can't be what it says, is refused and never guessed.
+bounded as `heading_of` is. What is written twice with different values, can't be what it says, or stands where no field is read any
+more, is refused and never guessed: a message must not come under a weaker class than its sender asked for. Whether an access code is
+good enough is judged in portal/intake/codes.py, in the form that is hashed.
 """
 
 import re
@@ -13,8 +15,8 @@ from portal.model.errors import AskedMalformed
 from portal.model.phones import number
 
 _CLASS = re.compile(r"[a-z][a-z0-9-]{0,62}\Z")
-SHORTEST_CODE, LONGEST_CODE, LONGEST_HINT = 6, 64, 120
-_IGNORED = str.maketrans("", "", " -")
+_END = re.compile(rb"(?:\A|\n)\r?\n")
+_WISH = re.compile(rb"^x-portal-", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,12 @@ class Asked:
 def asked_of(header_block: bytes) -> Asked:
     """Raises AskedMalformed."""
     said: dict[str, str] = {}
-    for name, value in split(header_block).found:
+    fields = split(header_block)
+    if _WISH.search(header_block, fields.body_at, max(fields.body_at, _end_of(header_block))):
+        raise AskedMalformed("behind the last field that is read")
+    for name, value in fields.found:
         if name.startswith(b"x-portal-"):
-            key, text = name.decode("ascii"), unencoded(value).strip()
+            key, text = name.decode("ascii"), _text(value)
             if said.setdefault(key, text) != text:
                 raise AskedMalformed(f"{key} twice")
     unknown = set(said) - {"x-portal-class", "x-portal-access-code", "x-portal-access-hint", "x-portal-phone"}
@@ -42,22 +47,24 @@ def asked_of(header_block: bytes) -> Asked:
     cls = said.get("x-portal-class")
     if cls is not None and not _CLASS.match(cls):
         raise AskedMalformed("no name of a class")
-    if code is not None:
-        check_code(code, hint)
-    elif hint is not None:
+    if hint is not None and code is None:
         raise AskedMalformed("a hint without a code")
     return Asked(cls, code, hint, _phone(said.get("x-portal-phone")))
 
 
-def check_code(code: str, hint: str | None) -> None:
-    """Raises AskedMalformed for a code that is too easy or long, or a hint that gives it away."""
-    bare = code.translate(_IGNORED)
-    if not SHORTEST_CODE <= len(bare) <= LONGEST_CODE or not bare.isprintable() or len(set(bare)) < 3:
-        raise AskedMalformed("an access code has 6 to 64 signs, and not all alike")
-    if hint is not None and (len(hint) > LONGEST_HINT or not hint.isprintable()):
-        raise AskedMalformed("a hint is one line of at most 120 signs")
-    if hint is not None and bare.casefold() in hint.translate(_IGNORED).casefold():
-        raise AskedMalformed("the hint holds the code")
+def _end_of(header_block: bytes) -> int:
+    """Where the header ends: at the first empty line (RFC 5322 2.1), which `split` reaches only when it could read all before."""
+    found = _END.search(header_block)
+    return found.start() if found else len(header_block)
+
+
+def _text(value: bytes) -> str:
+    """ASCII, encoded words or UTF-8 (RFC 6532). Of other bytes only a guess can make text, and nobody could type a guessed code."""
+    try:
+        value.decode("utf-8")
+    except ValueError:
+        raise AskedMalformed("bytes of an unknown charset") from None
+    return unencoded(value).strip()
 
 
 def _phone(text: str | None) -> str | None:

@@ -18,6 +18,7 @@ _MESSAGE_ID = re.compile(rb"<[!-;=?-~]{1,900}>")
 # A quoted string or comment that is never closed runs to the end: no alternative is tried twice.
 _ADDRESS_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"?|<[^>]*>?|[,;()]|:|[^",;:()<]+', re.DOTALL)
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
+_ANSWERS = (b"references", b"in-reply-to")
 _QUOTE, _ANGLE = b'"<'
 _MAX_TOKENS = 2000
 _MISLEADING = str.maketrans("", "", '<>"')
@@ -46,6 +47,17 @@ def heading_from(fields: Fields) -> tuple[Heading, str, tuple[str, ...], int]:
     references = _message_ids(fields.first(b"references")) or _message_ids(fields.first(b"in-reply-to"))
     received = sum(name == b"received" for name, _ in fields.found)
     return heading, own[0] if own else "", references[-MAX_REFERENCES:], received
+
+
+def answered(header_block: bytes) -> tuple[str, ...]:
+    """Every message id that a mail says it answers, in References and in In-Reply-To; at most 50, the last ones.
+
+    Mail programs shorten References, so one field does not stand for the other.
+    """
+    fields = split(header_block).found
+    named = [value for wanted in _ANSWERS for name, value in fields if name == wanted]
+    found = dict.fromkeys(one for value in named for one in _message_ids(value))
+    return tuple(found)[-MAX_REFERENCES:]
 
 
 def unparsable(head: bytes | bytearray) -> Rendition:

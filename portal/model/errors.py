@@ -175,7 +175,10 @@ class MailLoop(SubmissionRefused):
 class AskedMalformed(SubmissionRefused):
     """What the mail's X-Portal fields ask for can't be what they say; the class of error and no value goes on record."""
 
-    say = "An X-Portal header is not understood: check class, access code (6 to 64 signs), hint (no code in it) and phone (+...)."
+    say = (
+        "An X-Portal header is not understood: check class, access code (6 to 64 signs), hint (no code in it) "
+        "and phone (+..., one recipient)."
+    )
 
 
 class ClassUnknown(SubmissionRefused):

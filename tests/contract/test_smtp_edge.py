@@ -23,9 +23,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from portal.intake import Limits
 from portal.model.errors import (
+    AskedMalformed,
+    ClassUnknown,
     KeysAway,
     MailLoop,
     MessageTooLarge,
+    NoTexts,
+    RecipientOutOfReach,
     RecipientRefused,
     SenderNotYours,
     StorageAway,
@@ -618,6 +622,18 @@ async def test_a_message_over_the_limit_is_read_and_refused(edge: Edge) -> None:
         ("write", ConnectionResetError("the blob store left"), "451 4.3.0"),
         ("commit", KeysAway("KEK 3 is not in the keyring"), "451 4.3.0"),
         ("commit", MailLoop("51 Received"), "554 5.4.6"),
+        (
+            "commit",
+            AskedMalformed("canary"),
+            "550 5.7.1 An X-Portal header is not understood: check class, access code",
+        ),
+        ("commit", ClassUnknown("canary"), "550 5.7.1 There is no message class of that name."),
+        (
+            "commit",
+            NoTexts("canary"),
+            "550 5.7.1 This portal sends no text messages. Give an access code (X-Portal-Access",
+        ),
+        ("commit", RecipientOutOfReach("canary"), "550 5.7.1 A recipient can't sign in strongly enough for this class"),
         ("commit", RuntimeError("Alice's diagnosis"), "451 4.3.0"),
         ("check_sender", TimeoutError(), "451 4.3.0"),
     ],
@@ -636,7 +652,9 @@ async def test_failures_of_the_intake_never_bounce_by_accident(
         assert (await client.say("NOOP")).startswith("250")
     assert all(submission.state == "aborted" for submission in edge.intake.submissions)
     assert edge.intake.refusals == []  # the intake puts its own on record
-    assert "diagnosis" not in caplog.text + "".join(answers)
+    for secret in ("diagnosis", "canary"):
+        assert secret not in caplog.text + "".join(answers)
+    assert max(map(len, answers)) <= 510, "RFC 5321 4.5.3.1.5: a reply line has 512 octets at most"
 
 
 async def test_a_refusal_that_cannot_be_recorded_is_temporary(edge: Edge) -> None:

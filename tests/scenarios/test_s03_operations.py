@@ -293,6 +293,30 @@ def test_an_operator_ends_and_gives_back_messages(clinic: Clinic) -> None:
     ]  # fmt: skip
 
 
+def test_an_operator_makes_a_class_and_gives_ways_in(clinic: Clinic) -> None:
+    """Classes are made and listed; a code is shown once and stands in no event; a number is read as people write it."""
+    org = ("--org", "northside")
+    clinic.portal.cli(
+        "policy", "set", *org, "--class", "results", "--assurance", "2", "--reminder-days", "0", "--no-reply"
+    )
+    listed = [line.split("\t") for line in clinic.portal.cli("policy", "list", *org).splitlines()]
+    assert [row[0] for row in listed] == ["default", "results"]
+    assert listed[1] == ["results", "1", "2", "30", "0", "365", "no"]
+    assert "1, 2 or 3" in clinic.portal.refuses("policy", "set", *org, "--class", "results", "--assurance", "4")
+    assert "has a name of" in clinic.portal.refuses("policy", "set", *org, "--class", "Results")
+    with clinic.portal.serving("intake"):
+        message = clinic.store(ALICE, BOB)
+    code, said = clinic.portal.cli(
+        "message", "access-code", message, *org, "--generate", "--hint", "By phone"
+    ).splitlines()
+    assert re.fullmatch(r"[2-9a-z]{5} [2-9a-z]{5}", code)
+    assert said == "2 deliveries have the access code."
+    assert "+15550100042" in clinic.portal.cli("person", "phone", ALICE, "+1 (555) 010-0042", *org)
+    assert "begins with +" in clinic.portal.refuses("person", "phone", ALICE, "555 0100", *org)
+    assert [one.detail for one in clinic.portal.events("AccessCodeSet")] == [{"hint": True}] * 2
+    assert not [one for one in clinic.portal.events() if code in repr(one) or "5550100042" in repr(one)]
+
+
 def test_dispose_destroys_only_what_retention_released(clinic: Clinic) -> None:
     """A message whose retention is over is listed first and then destroyed; one that is still kept stays."""
     clinic.portal.cli("policy", "set", "--org", "northside", "--life-days", "1", "--retention-days", "1")

@@ -1,16 +1,20 @@
 """What a sender asks for in the mail's header: a class, an access code, a phone number; and a recipient out of reach."""
 
+import io
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
+from portal.db.orgs import policies_in_force
 from portal.db.tables import access_codes, deliveries, messages, phones
 from portal.model.assurance import Assurance
 from portal.model.errors import (
     AskedMalformed,
     ClassUnknown,
+    InputRefused,
     NoTexts,
     PortalError,
     RecipientOutOfReach,
@@ -65,15 +69,21 @@ async def test_a_class_by_header_says_what_opening_needs(world: World) -> None:
     assert (results.detail["policy"], results.detail["needs"], results.detail["access_code"]) == ("results 1", 2, True)
 
 
-async def test_an_access_code_from_the_header_opens_the_message(world: World, tmp_path: Path) -> None:
-    """From the clinic's mail program to the page, with its hint; and it stands in no file, notice or event."""
-    token = await world.announce(mail(cls="results", code="Canary-Tractor", hint="Canary hint"))
+async def test_an_access_code_from_the_header_opens_the_message(world: World, tmp_path: Path, log: io.StringIO) -> None:
+    """From the clinic's mail program to the page, with its hint; and it stands in no file, notice, event, log, reading or inbox."""
+    canaries = mail(cls="results", code="Canary-Tractor", hint="Canary hint")
+    token = await world.announce(canaries)
     alice = world.browser()
     message = await alice.sign_in(token)
     step = (await alice.get(message)).headers["location"]
     assert "Canary hint" in (await alice.get(step)).text
     assert (await alice.post(f"{step}/access-code", {"code": "canary tractor"})).headers["location"] == message
-    assert (await alice.get(message)).status_code == 200
+    for page in ("", "/reply", "/print"):
+        assert (await alice.get(message + page)).status_code == 200
+        assert "anary" not in alice.page
+    assert "anary" not in (await alice.get("/inbox")).text
+    assert (await alice.get(f"{message}/original.eml")).content == canaries, "the original is as it was sent"
+    assert "anary" not in log.getvalue()
     assert holding(tmp_path, b"Canary-Tractor", b"canarytractor", b"Canary hint") == []
     sent = b"".join(one.raw for one in world.sink.messages)
     assert b"anary" not in sent
@@ -126,6 +136,15 @@ WRONG: list[tuple[dict[str, str], type[PortalError]]] = [
     ({"code": "a1" * 40}, AskedMalformed),
     ({"code": "blue tractor", "hint": "it is BLUE-TRACTOR"}, AskedMalformed),
     ({"code": "blue tractor", "hint": "x" * 121}, AskedMalformed),
+    (
+        {"code": "\u2010\u2011\u2012\u2013\u2014\u2010"},
+        AskedMalformed,
+    ),  # dashes of every kind are not counted when it is hashed
+    ({"code": "\u2010\u2011\u2012\u2013\u2014a"}, AskedMalformed),
+    ({"code": "\ufdfa" * 6 + "ab"}, AskedMalformed),  # 110 signs in the form that is hashed
+    ({"code": "=?x-unknown?q?caf=81_tractor?="}, AskedMalformed),
+    ({"code": "blue tractor", "hint": "\uff22\uff2c\uff35\uff25 Tractor"}, AskedMalformed),  # in wide letters
+    ({"code": "blue tractor", "hint": "b-l-u-e t r a c t o r, " + "x" * 80}, AskedMalformed),
     ({"hint": "without a code"}, AskedMalformed),
     ({"phone": "555 0100"}, AskedMalformed),
     ({"phone": "+1 555 0100 \u0661\u0662"}, AskedMalformed),
@@ -153,6 +172,45 @@ async def test_a_header_twice_is_refused_unless_it_says_the_same(world: World) -
     await world.deliver(b"X-Portal-Class: default\r\n" + mail(cls="default"))
 
 
+async def test_fields_that_are_not_read_any_more_are_not_passed_over(world: World, tmp_path: Path) -> None:
+    """Behind 200 other fields or a line that is none, a class is still what the sender asked for; in the text it is text."""
+    many = b"".join(b"X-Other: %d\r\n" % number for number in range(201))
+    for before in (many, b"From: carol@clinic.example\r\nnot a field\r\n"):
+        with pytest.raises(AskedMalformed):
+            await world.deliver(before + mail(cls="secret"))
+    assert blobs(tmp_path) == []
+    await world.deliver(many + letter())
+    await world.deliver(letter(text="X-Portal-Class: secret\n", message_id="<2@clinic.example>"))
+    assert await level(world) == [1, 1]
+
+
+async def test_a_code_in_bytes_of_no_known_charset_is_refused(world: World) -> None:
+    """What it says could only be guessed, and the guess would lock the recipient out."""
+    with pytest.raises(AskedMalformed):
+        await world.deliver("X-Portal-Access-Code: blütezeit\r\n".encode("latin-1") + letter())
+
+
+async def test_a_phone_number_is_one_persons(world: World) -> None:
+    """In a mail to two it would send the codes of one to the other, in the place of the number that was hers."""
+    with pytest.raises(AskedMalformed):
+        await world.deliver(mail(phone="+15550100042"), [ALICE, BOB])
+    assert await rows(world, phones) == []
+    await world.deliver(mail(phone="+15550100042"), [ALICE, ALICE.upper()])
+    assert len(await rows(world, phones)) == 1
+
+
+async def test_what_was_taken_is_not_refused_when_it_is_sent_again(world: World) -> None:
+    """The answer was lost, and meanwhile she is out of reach: stored once, and no report that it was not."""
+    await world.deliver(mail("<0@clinic.example>", phone="+15550100042"))
+    await world.deliver(mail(cls="results"), queue_id="4bX1")
+    async with world.house.db.bookkeeping() as tx:
+        await tx.change(delete(phones))
+    assert (await world.deliver(mail(cls="results"), queue_id="4bX1")).again
+    with pytest.raises(RecipientOutOfReach):
+        await world.deliver(mail(cls="results"), [ALICE, BOB], queue_id="4bX1")
+    assert len(await rows(world, messages)) == 2
+
+
 async def test_without_a_provider_a_phone_number_is_refused(tmp_path: Path, database_url: str) -> None:
     """The sender is told to give an access code instead."""
     async with open_world(tmp_path, database_url) as world:
@@ -173,6 +231,9 @@ async def test_what_answers_a_message_is_never_below_its_level(world: World) -> 
     in_reply_to = b"In-Reply-To: <2@clinic.example>\r\n" + mail("<3@clinic.example>", code="green tractor")
     await world.deliver(in_reply_to)
     assert await level(world) == [2, 2, 2]
+    both = b"In-Reply-To: <1@clinic.example>\r\n" + mail("<5@clinic.example>", answers="<0@clinic.example>")
+    with pytest.raises(RecipientOutOfReach):
+        await world.deliver(both)
     await world.deliver(
         mail("<4@practice.example>", answers="<1@clinic.example>"),
         sender="erin@practice.example",
@@ -216,6 +277,47 @@ async def test_an_operator_gives_an_access_code_afterwards(world: World) -> None
     assert (await alice.post(f"{step}/access-code", {"code": "red tractor"})).status_code == 303
     [event] = await world.events("AccessCodeSet")
     assert (event.actor, event.detail) == ("dora", {"hint": True})
+
+
+async def test_a_code_by_hand_is_judged_as_one_in_a_header(world: World) -> None:
+    """Too short in the form that is hashed, or given away by its hint: the operator is told, and nothing is kept."""
+    await world.deliver()
+    [row] = await rows(world, messages)
+    for code, hint in (("a-----", ""), ("blue tractor", "It is BLUE-TRACTOR")):
+        with pytest.raises(InputRefused):
+            await Persons(world.house, "dora").set_access_code("northside", row["id"], None, code, hint)
+    assert await rows(world, access_codes) == []
+    assert await world.events("AccessCodeSet") == []
+
+
+async def test_an_operator_gives_a_phone_number(world: World) -> None:
+    """On record by her id, without the number; a newer one takes its place, and what is none changes nothing."""
+    await world.deliver()
+    persons = Persons(world.house, "dora")
+    assert await persons.set_phone("northside", ALICE, "+1 (555) 010-0042") == "+15550100042"
+    assert await persons.set_phone("northside", ALICE, "+1 555 010 0043") == "+15550100043"
+    for who, number in ((ALICE, "555 0100"), (BOB, "+15550100042"), ("nobody", "+15550100042")):
+        with pytest.raises(InputRefused):
+            await persons.set_phone("northside", who, number)
+    [row] = await rows(world, phones)
+    events = await world.events("PhoneSet")
+    assert [(one.actor, one.detail) for one in events] == [("dora", {"recipient": row["recipient_id"]})] * 2
+    assert "5550100" not in repr(await world.events())
+
+
+async def test_each_class_is_listed_as_it_is_in_force(world: World) -> None:
+    """The newest version of each, by name, and of this organisation alone."""
+    setup = Setup(world.house.db, world.house.source, "dora")
+    await setup.set_policy(world.northside.id, Policy(PolicyId(""), world.northside.id, "results", 0, life_days=7))
+    async with world.house.db.read() as tx:
+        found = await policies_in_force(tx, world.northside.id)
+        others = await policies_in_force(tx, world.southside.id)
+    assert [(one.name, one.version, one.life_days, int(one.assurance)) for one in found] == [
+        ("default", 1, 30, 1),
+        ("results", 2, 7, 1),
+        ("secret", 1, 30, 3),
+    ]
+    assert [one.name for one in others] == ["default"]
 
 
 async def test_a_class_keeps_its_versions(world: World) -> None:

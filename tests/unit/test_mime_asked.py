@@ -4,9 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portal.intake.codes import check_code
 from portal.mime.asked import Asked, asked_of
+from portal.mime.heading import answered
 from portal.model.errors import AskedMalformed
 from portal.model.phones import number, partly_hidden
+from portal.sealing.chosen import plain
 
 
 def test_a_header_without_wishes_asks_nothing() -> None:
@@ -31,6 +34,60 @@ def test_any_bytes_ask_something_or_are_refused(block: bytes) -> None:
     except AskedMalformed:
         return
     assert asked.cls is None or asked.cls.isascii()
+
+
+NAMES = st.sampled_from(
+    [b"X-Portal-Class", b"x-portal-access-code", b"X-PORTAL-PHONE", b"X-Portal-Access-Hint", b"Subject"]
+)
+LINES = st.lists(st.tuples(NAMES, st.binary(max_size=60)), max_size=8)
+
+
+@given(LINES, st.sampled_from([b"\r\n", b"\n"]), st.binary(max_size=200))
+def test_what_is_asked_is_asked_in_the_header(lines: list[tuple[bytes, bytes]], end: bytes, body: bytes) -> None:
+    """Whatever the body is, it changes nothing; and a field that stands there is never passed over."""
+    fields = [(name, value.translate(None, b"\r\n")) for name, value in lines]
+    header = b"".join(b"%b: %b%b" % (name, value, end) for name, value in fields)
+    try:
+        asked = asked_of(header + end + body)
+    except AskedMalformed:
+        with pytest.raises(AskedMalformed):
+            asked_of(header)
+        return
+    assert asked == asked_of(header)
+    said = {name.lower() for name, _ in fields}
+    assert (asked.cls is not None) == (b"x-portal-class" in said)
+    assert (asked.access_code is not None) == (b"x-portal-access-code" in said)
+    assert (asked.phone is not None) == (b"x-portal-phone" in said)
+
+
+@given(st.permutations([b"References: <a@x> <b@x>\n", b"In-Reply-To: <b@x> <c@x>\n", b"Subject: <d@x>\n"]))
+def test_a_mail_answers_all_that_it_names(fields: list[bytes]) -> None:
+    """Both fields, in any order, each id once."""
+    assert answered(b"".join(fields) + b"\nReferences: <e@x>\n") == ("<a@x>", "<b@x>", "<c@x>")
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_answer_something_or_nothing(block: bytes) -> None:
+    """Total, and at most fifty."""
+    assert len(answered(b"References: " + b"<a@x>" * 60 + block)) <= 50
+
+
+@given(st.text(max_size=80), st.text(max_size=130))
+def test_a_code_that_passes_can_be_hashed_and_is_hard_enough(code: str, hint: str) -> None:
+    """Six signs or more are left in the form that is hashed; else it is refused, and never anything else."""
+    try:
+        check_code(code, hint)
+    except AskedMalformed:
+        return
+    assert 6 <= len(plain(code)) <= 64
+    assert len(set(plain(code))) >= 3
+
+
+@given(st.text("abcdefgh23456789", min_size=6, max_size=20), st.sampled_from(["", " ", "-", "\u2013"]))
+def test_a_hint_with_the_code_in_it_is_refused(code: str, between: str) -> None:
+    """Also with dashes between its signs, and in capitals."""
+    with pytest.raises(AskedMalformed):
+        check_code(code, f"it is {between.join(code).upper()} !")
 
 
 @given(st.text(max_size=60))
