@@ -117,7 +117,7 @@ async def begin_app(visit: Visit) -> Response:
 def _app_page(visit: Visit, uri: str, letters: str, wrong: Wrong | None = None, typed: str = "") -> Response:
     picture = io.BytesIO()
     segno.make(uri, error="m", micro=False).save(
-        picture, kind="svg", xmldecl=False, svgns=False, scale=5, border=4, dark="#000", light="#fff", omitsize=True
+        picture, kind="svg", xmldecl=False, svgns=False, scale=5, border=4, dark="#000", light="#fff"
     )
     return visit.page(
         "app",
