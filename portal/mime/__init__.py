@@ -1,7 +1,8 @@
 """What a mail says, made safe to show: `Renderer` and its contract.
 
 A mail is parsed once, by a process that can be killed (portal/mime/pool.py), never in the server's own. What comes out,
-a `Rendition` and the decoded attachments, is sealed and kept; opening a message parses nothing.
+a `Rendition` and the decoded attachments, is sealed and kept; opening a message parses nothing. An organisation's logo is
+a stranger's bytes too, and goes the same way.
 """
 
 from collections.abc import AsyncIterator
@@ -60,6 +61,15 @@ class Rendition:
     problems: tuple[str, ...] = field(default=())
 
 
+@dataclass(frozen=True)
+class Logo:
+    """An organisation's logo: a PNG with pixels and nothing else in it, at most 480 x 160 of them and 100 kB."""
+
+    png: bytes
+    width: int
+    height: int
+
+
 class PartSink(Protocol):
     """Where decoded attachments go, one after the other, in the order of `Rendition.parts`."""
 
@@ -69,13 +79,18 @@ class PartSink(Protocol):
 
 
 class Renderer(Protocol):
-    """Parses and sanitises a mail apart from the server.
+    """Parses and sanitises a mail, or a picture, apart from the server.
 
     `render` takes the raw mail as pieces of any size and hands each decoded attachment to `sink` as it comes out, so that
     the server never holds one whole. It never raises for what the mail contains: a mail that can't be parsed, takes
     longer than 5 s or needs more than 512 MiB gives a Rendition with the problem `unparsable` and whatever heading could be read.
+
+    `logo` takes a PNG, JPEG, GIF or WebP of at most 2 MiB and 4,000 x 4,000 pixels, and makes a logo of its first frame. Any other
+    file, a damaged one, and one that goes over the same limits of time and memory is InputRefused, in a sentence that says what to do.
     """
 
     async def render(self, raw: AsyncIterator[bytes], sink: PartSink) -> Rendition: ...
+
+    async def logo(self, raw: bytes) -> Logo: ...
 
     async def close(self) -> None: ...

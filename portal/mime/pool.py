@@ -1,5 +1,7 @@
 """The warm pool of render processes: a mail goes in, its rendition and parts come out, and a process that fails is replaced.
 
+A picture gets a process of its own, which reads nothing before it and nothing after.
+
 Promises of `portal.mime.Renderer`. The clock runs only while the process is the one that is waited for, so that neither a slow source
 nor a slow sink costs a mail its rendition. Nothing is written to disk.
 """
@@ -10,9 +12,10 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import portal
-from portal.mime import PartSink, Renderer, Rendition
+from portal.mime import Logo, PartSink, Renderer, Rendition, logos
 from portal.mime.heading import unparsable
 from portal.mime.limits import MAX_HEADER_BYTES
 from portal.mime.wire import FRAME, MEMORY_BYTES, PIECE_BYTES, load
@@ -21,13 +24,14 @@ _MAX_RENDITION_BYTES = 64 * 1024 * 1024
 _SECONDS_A_BYTE = 5 / 25_000_000
 # -I keeps PYTHON* variables, the user's site folder and the current folder from deciding what the child imports. It looks where
 # this process looks, so that both run the same code from a checkout, an editable install or a wheel.
-_PROGRAM = "import sys; memory, *sys.path = sys.argv[1:]; from portal.mime import worker; worker.main(int(memory))"
+_PROGRAM = "import sys; memory, *sys.path = sys.argv[1:]; from portal.mime import worker; worker.{job}(int(memory))"
 
 
 class ProcessRenderer(Renderer):
-    """At most `size` processes, started when first needed, each replaced after `mails` mails or any failure.
+    """At most `size` processes at work, started when first needed, each replaced after `mails` mails or any failure.
 
-    `seconds` is the wall clock for a mail, with 5 s more for each 25 MB of it. When all processes are busy, `render` waits.
+    `seconds` is the wall clock for a picture or a mail, with 5 s more for each 25 MB of the latter. When all processes are busy,
+    `render` and `logo` wait.
     """
 
     def __init__(
@@ -66,6 +70,20 @@ class ProcessRenderer(Renderer):
                 self._end(child)
             return rendition
 
+    async def logo(self, raw: bytes) -> Logo:
+        """See `Renderer`. Waits its turn as a mail does; a warm process, which serves mails alone, is left waiting for the next one.
+
+        Raises InputRefused, and RuntimeError after `close`.
+        """
+        async with self._slots:
+            child = await self._new("picture")
+            try:
+                return logos.load(await child.picture(raw, self._seconds))
+            except (_Lost, ValueError) as error:
+                raise logos.refused(logos.TOO_HEAVY) from error
+            finally:
+                self._end(child)
+
     async def close(self) -> None:
         """Ends every process, also those at work (their `render` returns `unparsable`), and waits until all are gone."""
         self._closed = True
@@ -81,15 +99,18 @@ class ProcessRenderer(Renderer):
             self._slots.release()
 
     async def _child(self) -> "_Child":
-        if self._closed:
-            raise RuntimeError("this renderer is closed")
-        while self._idle:
+        while self._idle and not self._closed:
             child = self._idle.pop()
             if child.alive:
                 self._busy.add(child)
                 return child
             self._end(child)
-        child = _Child(await _started(self._memory_bytes))
+        return await self._new("main")
+
+    async def _new(self, job: Literal["main", "picture"]) -> "_Child":
+        if self._closed:
+            raise RuntimeError("this renderer is closed")
+        child = _Child(await _started(job, self._memory_bytes))
         self._busy.add(child)
         return child
 
@@ -142,6 +163,13 @@ class _Child:
             await sink.end()
         return rendition
 
+    async def picture(self, raw: bytes, seconds: float) -> bytes:
+        """Sends the picture; gives back what the process says to it, which is in one frame."""
+        if raw:
+            await self._send(raw, seconds)
+        await self._send(b"", seconds)
+        return await self._frame(logos.MAX_PNG_BYTES, seconds)
+
     async def _send(self, piece: bytes, seconds: float) -> None:
         """Sends frames of at most 64 KiB; an empty piece is the end of the mail."""
         try:
@@ -184,11 +212,14 @@ class _Child:
         await self._process.wait()
 
 
-async def _started(memory_bytes: int) -> Process:
-    """A new process. It gets no environment, which may hold secrets, and its own session: a Ctrl-C is for the server to answer."""
+async def _started(job: str, memory_bytes: int) -> Process:
+    """A new process for a function of portal/mime/worker.py.
+
+    It gets no environment, which may hold secrets, and its own session: a Ctrl-C is for the server to answer.
+    """
     return await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-I", "-B", "-c", _PROGRAM, str(memory_bytes), *_module_path()),
+        *("-I", "-B", "-c", _PROGRAM.format(job=job), str(memory_bytes), *_module_path()),
         stdin=PIPE,
         stdout=PIPE,
         stderr=DEVNULL,

@@ -3,6 +3,9 @@
 It holds no key, no socket and no file, and gives up its rights to memory, processor time, files, processes and core dumps before it
 reads. In come frames (portal/mime/wire.py) of the raw mail and an empty one; out goes the rendition in one frame, then the frames of
 each attachment and an empty one. Then the next mail.
+
+Another process of the same kind reads one picture instead (`picture`), answers in one frame and ends: it never had a mail, and those
+that have mails never had Pillow.
 """
 
 import resource
@@ -10,10 +13,12 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
+from portal.mime import Logo, logos
 from portal.mime.clean import Cleaner
 from portal.mime.limits import MAX_RAW_BYTES
 from portal.mime.parse import Parsed, parse
 from portal.mime.wire import FRAME, MEMORY_BYTES, PIECE_BYTES, dump
+from portal.model.errors import InputRefused
 
 _SECONDS = 10
 _SECONDS_A_25_MIB = 5
@@ -33,6 +38,26 @@ def main(memory_bytes: int = MEMORY_BYTES) -> None:
         parsed = parse(raw, cleaner)
         del raw
         _answer(target, parsed)
+
+
+def picture(memory_bytes: int = MEMORY_BYTES) -> None:
+    """Serves one picture."""
+    # Here, where it costs no mail process its memory; before the limits, which are for the picture.
+    from portal.mime.picture import logo
+
+    _limit(memory_bytes)
+    _more_time(_SECONDS)
+    raw = _received(sys.stdin.buffer)
+    if raw is None:
+        return
+    outcome: Logo | InputRefused
+    try:
+        outcome = logo(bytes(raw))
+    except InputRefused as error:
+        outcome = error
+    answer = logos.dump(outcome)
+    sys.stdout.buffer.write(FRAME.pack(len(answer)) + answer)
+    sys.stdout.buffer.flush()
 
 
 def _received(source: BinaryIO) -> bytearray | None:
