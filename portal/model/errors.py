@@ -66,6 +66,19 @@ class PasskeyRefused(PortalError):
         return str(self) == "unknown"
 
 
+class IdentityRefused(PortalError):
+    """What an identity provider answered proves nothing; why is for the record, without a word of any token."""
+
+    say = "Your organisation's sign-in could not be checked. Sign in again."
+
+
+class IdentityAway(PortalError):
+    """An identity provider did not answer, or can't now."""
+
+    transient = True
+    say = "Your organisation's sign-in does not answer. Try again in a few minutes."
+
+
 class MemberNeeded(PortalError):
     """Several people read this mailbox, and this session has not said which of them it is."""
 

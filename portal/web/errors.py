@@ -18,6 +18,8 @@ STATUS: dict[type[PortalError], int] = {
     errors.ContentDamaged: 500,
     errors.CodeRefused: 422,
     errors.PasskeyRefused: 422,
+    errors.IdentityRefused: 422,
+    errors.IdentityAway: 503,
     errors.MemberNeeded: 403,
     errors.ProofNeeded: 403,
     errors.TooManyTries: 429,

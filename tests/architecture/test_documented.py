@@ -14,6 +14,8 @@ from portal.web.errors import STATUS
 
 _OVER_SMTP = {errors.RelayUnknown, errors.StorageFull, errors.StorageAway, errors.KeysAway}
 _NOT_OVER_SMTP = {
+    errors.IdentityAway,
+    errors.IdentityRefused,
     errors.MemberNeeded,
     errors.PasskeyRefused,
     errors.ProofNeeded,
