@@ -6,6 +6,7 @@ this machine is spoken to.
 
 import asyncio
 import json
+import re
 import ssl
 from collections.abc import Mapping
 from contextlib import aclosing
@@ -19,6 +20,7 @@ from portal.model.errors import IdentityAway, IdentityRefused, RefusesToStart
 
 _MOST_BYTES = 256 * 1024
 _AGAIN = frozenset({408, 425, 429})
+_HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+")
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -95,7 +97,8 @@ def checked(url: object, *, local: bool = True) -> httpx2.URL | None:
     except (httpx2.InvalidURL, ValueError):
         return None
     safe = read.scheme == "https" or (local and is_local(read))
-    return read if read.host and safe and not read.fragment and not read.userinfo else None
+    reachable = _HOST.fullmatch(read.host) and (read.port is None or 0 < read.port < 65536)
+    return read if safe and reachable and not read.fragment and not read.userinfo else None
 
 
 def is_local(url: httpx2.URL) -> bool:
