@@ -26,7 +26,7 @@ from portal.demo import make_certificates
 from portal.intake import Envelope, Relay
 from portal.model.access import Reader
 from portal.model.assurance import MAILBOX, Assurance, written
-from portal.model.events import SignedIn, Who
+from portal.model.events import By, SignedIn, Who
 from portal.model.ids import DeliveryId, OrgId, RecipientId
 from portal.model.links import TOKEN_BYTES, link_token, token_hash
 from portal.orgs.setup import Setup, new_organisation
@@ -150,7 +150,8 @@ def _address(number: int) -> str:
 
 
 async def _clinic(house: House, folder: Path) -> Prepared:
-    setup, org_id = Setup(house.db, house.source, "bench"), OrgId(house.source.new_id())
+    setup, org_id = Setup(house.db, house.source, By(Who.OPERATOR, "bench")), OrgId(house.source.new_id())
+    fallback = house.fallback(By(Who.OPERATOR, "bench"))
     clinic = new_organisation(
         house.source,
         org_id,
@@ -163,10 +164,10 @@ async def _clinic(house: House, folder: Path) -> Prepared:
         language="en",
     )
     await setup.add(clinic)
-    await setup.add_domain(clinic, "clinic.example")
-    made = await setup.add_relay(clinic, "relay", None, house.keyring.secret("credentials"))
-    relay = Relay(made.relay.id, org_id, "relay")
-    return Prepared(folder, org_id, relay, (made.relay.username or "", made.password or ""), ())
+    await fallback.add_domain(clinic, "clinic.example")
+    made = await fallback.add_relay(clinic, "relay", None)
+    relay = Relay(made.relay.id, org_id, "relay", made.row.id)
+    return Prepared(folder, org_id, relay, (made.row.username or "", made.password or ""), ())
 
 
 async def send(house: House, relay: Relay, to: str, marker: str, raw: bytes) -> tuple[RecipientId, Sent]:

@@ -12,29 +12,44 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from portal.audit.export import Export
+from portal.audit.reading import Reading as AuditReading
 from portal.blobs import BlobStore
 from portal.blobs.files import FileBlobs
 from portal.clock import Source
+from portal.console.messages import Messages
 from portal.db import grants, orgs
 from portal.db.engine import Database
 from portal.db.revision import head
+from portal.identity import IdentityProvider
 from portal.intake import Intake, Limits
 from portal.intake.accept import House as IntakeHouse
 from portal.intake.door import IntakeDoor
 from portal.intake.preparing import Preparing
 from portal.keys.keyring import Keyring, KeyringUnwrapper, KeyringWrapper
 from portal.lifecycle.ask import Asking
+from portal.lifecycle.certify import Certificates
 from portal.lifecycle.dispose import Disposition
 from portal.lifecycle.end import Lifecycle
+from portal.lifecycle.hold import Holds
+from portal.lifecycle.misdirected import Misdirected
+from portal.lifecycle.reclass import Reclass
 from portal.mail.submission import Submission
 from portal.mime import Renderer
 from portal.mime.pool import ProcessRenderer
 from portal.model.errors import PortalError, RefusesToStart
+from portal.model.events import By
 from portal.notify.dispatch import Dispatch
+from portal.notify.news import News
 from portal.notify.reminders import Reminders
+from portal.notify.resend import Resend
+from portal.orgs.classes import Classes, Rules
+from portal.orgs.fallback import Fallback
+from portal.orgs.setup import Setup
 from portal.phone import Texter
 from portal.phone.memory import MemoryTexter
 from portal.reading.read import Reading
@@ -43,20 +58,30 @@ from portal.reply.handover import Handover
 from portal.sealing.announce import Announcer
 from portal.sealing.open import EpochKeys, Fields, Opener
 from portal.sealing.seal import Sealer
+from portal.sealing.sign import NoteSigner
 from portal.settings import Settings
+from portal.signin.access import AccessCodes
 from portal.signin.codes import Codes
+from portal.signin.desk import PersonDesk
 from portal.signin.guard import Guard
 from portal.signin.links import Links
 from portal.signin.passkeys import Passkeys
 from portal.signin.people import People
 from portal.signin.recovery import HelpDesk, RecoveryCodes
 from portal.signin.sessions import Sessions
+from portal.signin.staff.codes import StaffCodes
+from portal.signin.staff.passkeys import StaffPasskeys
+from portal.signin.staff.people import StaffPeople
+from portal.signin.staff.provider import ProviderSignIn
+from portal.signin.staff.sessions import StaffSessions
 from portal.signin.stepup import StepUp
 from portal.signin.tell import Tell
 from portal.signin.throttle import Throttle
 from portal.signin.totp import AppCodes
+from portal.transport.resolver import Resolver
 from portal.web.csrf import Csrf
 from portal.web.site import Site
+from portal.web.staff.site import StaffSite
 from portal.web.templating import Letters, Pages
 from portal.worker import Worker
 
@@ -89,6 +114,27 @@ def texter(settings: Settings) -> Texter | None:
 
     secret = settings.phone_secret.get_secret_value() if settings.phone_secret else ""
     return WebhookTexter(settings.phone_url, secret, settings.phone_ca)
+
+
+def identity_provider(settings: Settings, source: Source) -> IdentityProvider | None:
+    """Where staff sign in beside passkeys; None when there is none."""
+    if not settings.oidc_issuer:
+        return None
+    try:
+        from portal.identity.oidc import OpenIdConnect  # an extra: few portals need it
+    except ImportError:
+        raise RefusesToStart("oidc_issuer needs the extra: pip install 'recipient-portal[oidc]'") from None
+    assert settings.oidc_client_secret is not None
+    return OpenIdConnect(
+        settings.oidc_issuer,
+        settings.oidc_client_id,
+        settings.oidc_client_secret.get_secret_value(),
+        f"{settings.console_base}/staff/oidc/back",
+        settings.oidc_roles_claim,
+        settings.oidc_ca,
+        now=source.now,
+        random=source.random,
+    )
 
 
 @dataclass
@@ -176,10 +222,69 @@ class House:
             related_origins=origins,
         )
 
+    def staff_site(self) -> StaffSite:
+        """The console: opens small fields, and no content. Acts for whoever is signed in, by her name."""
+        db, source, settings = self.db, self.source, self.settings
+        fields, sessions = Fields(self.epochs()), StaffSessions(self.db, self.source)
+        people = StaffPeople(db, self.sealer, fields, source)
+        codes_key, references_key = self.keyring.secret("codes"), self.keyring.secret("references")
+        lifecycle, holds = Lifecycle(db, source), Holds(db, source)
+        return StaffSite(
+            pages=Pages(settings.console_base, source.now),
+            sessions=sessions,
+            passkeys=StaffPasskeys(
+                db,
+                sessions,
+                source,
+                handles_key=references_key,
+                rp_id=settings.console_host,
+                origins=(settings.console_base,),
+            ),
+            codes=StaffCodes(db, self.sealer, fields, sessions, source, self.wake, codes_key=codes_key),
+            people=people,
+            provider=identity_provider(settings, source),
+            provider_sign_in=ProviderSignIn(
+                db,
+                self.sealer,
+                fields,
+                sessions,
+                source,
+                issuer=settings.oidc_issuer,
+                org_slug=settings.oidc_org,
+                roles=settings.provider_roles,
+            ),
+            throttle=Throttle(db, source, references_key),
+            messages=self.messages(fields),
+            lifecycle=lifecycle,
+            resend=Resend(db, self.announcer, source, self.wake),
+            access_codes=AccessCodes(db, self.sealer, source),
+            reclass=Reclass(db, source),
+            misdirected=Misdirected(db, source, holds),
+            holds=holds,
+            disposition=self.disposition(),
+            certificates=Certificates(db, self.note_signer(), source),
+            person_desk=self.person_desk(fields),
+            rules=Rules(db, self.sealer, fields, source),
+            fallback=self.fallback,
+            classes=partial(Classes, db, source),
+            setup=partial(Setup, db, source),
+            export=partial(Export, db, source),
+            record=AuditReading(db, source),
+            renderer=self.renderer,
+            csrf=Csrf(self.keyring.secret("tokens"), settings.console_base, "staff csrf"),
+            source=source,
+            smtp_host=settings.smtp_hostname or settings.base_host,
+            smtp_port=settings.smtp_listen.rpartition(":")[2],
+            wake=self.wake,
+        )
+
     def desk(self, fields: Fields | None = None) -> HelpDesk:
         """Recovery by people. Opens small fields: addresses, to tell them."""
         tell = Tell(self.db, self.sealer, fields or Fields(self.epochs()), self.source, self.wake)
         return HelpDesk(self.db, tell, self.source, timedelta(hours=self.settings.recovery_delay_hours))
+
+    def person_desk(self, fields: Fields | None = None) -> PersonDesk:
+        return PersonDesk(self.db, self.sealer, self.source, self.desk(fields))
 
     def worker(self) -> Worker:
         db, source, settings = self.db, self.source, self.settings
@@ -194,6 +299,7 @@ class House:
                 mailer,
                 source,
                 base_url=settings.base_url,
+                console_url=f"{settings.console_base}/staff",
                 return_domain=settings.return_domain,
                 texter=self.texter,
             ),
@@ -202,12 +308,25 @@ class House:
             Lifecycle(db, source),
             self.disposition(),
             self.desk(Fields(epochs)),
+            News(db, self.sealer, Fields(epochs), source),
             source,
             self.wakes,
         )
 
     def disposition(self) -> Disposition:
-        return Disposition(self.db, self.blobs, self.source)
+        return Disposition(self.db, self.blobs, self.source, Certificates(self.db, self.note_signer(), self.source))
+
+    def note_signer(self) -> NoteSigner:
+        """Signs certificates; handed to disposition only, and to whoever prints the key they are checked by."""
+        return NoteSigner(self.settings.base_host, self.keyring.secret("signing"))
+
+    def fallback(self, by: By) -> Fallback:
+        names = Resolver(self.settings.name_servers)
+        return Fallback(self.db, self.source, by, self.keyring.secret("credentials"), names)
+
+    def messages(self, fields: Fields | None = None) -> Messages:
+        """Opens small fields: the addresses that staff and operators are shown."""
+        return Messages(self.db, self.sealer, fields or Fields(self.epochs()), self.source)
 
     async def check_keys(self, *, secret: bool) -> None:
         """Raises RefusesToStart unless the keyring holds what the rows of every organisation need."""

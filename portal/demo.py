@@ -31,6 +31,7 @@ from portal.assembly import blob_store, keyring, open_house
 from portal.db import messages
 from portal.db.migrate import migrate
 from portal.model.errors import RefusesToStart
+from portal.model.events import By, Who
 from portal.model.ids import OrgId
 from portal.orgs.setup import Setup, new_organisation
 from portal.serve import Running, listening_socket, log_to_stderr, running, serve_http
@@ -158,7 +159,8 @@ async def _set_up(data: Path, settings: Settings) -> Login:
     blob_store(settings).make()
     await migrate(settings.database_url, create=True)
     async with open_house(settings) as house:
-        setup = Setup(house.db, house.source, "demo")
+        setup = Setup(house.db, house.source, By(Who.OPERATOR, "demo"))
+        fallback = house.fallback(By(Who.OPERATOR, "demo"))
         org_id = OrgId(house.source.new_id())
         clinic = new_organisation(
             house.source,
@@ -172,9 +174,9 @@ async def _set_up(data: Path, settings: Settings) -> Login:
             language="en",
         )
         await setup.add(clinic)
-        await setup.add_domain(clinic, "clinic.example")
-        made = await setup.add_relay(clinic, "demo relay", None, house.keyring.secret("credentials"))
-    login = Login(made.relay.username or "", made.password or "")
+        await fallback.add_domain(clinic, "clinic.example")
+        made = await fallback.add_relay(clinic, "demo relay", None)
+    login = Login(made.row.username or "", made.password or "")
     file = os.open(data / "demo.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(file, "w", encoding="utf-8") as target:
         json.dump(asdict(login), target)

@@ -11,7 +11,7 @@ from portal.clock import Source
 from portal.db import grants, messages, orgs, outbox
 from portal.db.engine import Database
 from portal.db.revision import head
-from portal.lifecycle.dispose import Disposition
+from portal.lifecycle.dispose import orphans
 from portal.model.errors import NotFound, PortalError
 from portal.model.ids import BlobKey
 from portal.settings import Settings
@@ -134,7 +134,7 @@ class _Look:
         return f"all {count} blobs are there"
 
     async def orphans(self) -> str:
-        found = await Disposition(self._db, blob_store(self._settings), self._source).orphans()
+        found = await orphans(self._db, blob_store(self._settings), self._source.now())
         if found:
             raise _Wrong(
                 f"{len(found)} blobs belong to no row, such as {found[0]}; the worker deletes them within a day"

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
@@ -159,10 +160,18 @@ async def _start_intake(stack: AsyncExitStack, now_running: Running) -> None:
 
 async def _start_web(stack: AsyncExitStack, now_running: Running) -> None:
     settings, house = now_running.house.settings, now_running.house
-    listening = listening_socket(settings.http_listen)
+    console = house.staff_site()
+    apart = bool(settings.staff_listen)
+    await _serve_app(stack, now_running, build(house.site(), house.not_ready, None if apart else console), "http")
+    if apart:
+        await _serve_app(stack, now_running, build(None, house.not_ready, console), "staff")
+
+
+async def _serve_app(stack: AsyncExitStack, now_running: Running, app: Any, name: str) -> None:
+    settings = now_running.house.settings
+    listening = listening_socket(settings.staff_listen if name == "staff" else settings.http_listen)
     stack.callback(listening.close)
     is_unix = listening.family == socket.AF_UNIX
-    app = build(house.site(), house.not_ready)
     if is_unix or settings.http_proxy:
         app = BehindProxy(app, None if is_unix else settings.http_proxy)
     config = uvicorn.Config(
@@ -176,7 +185,7 @@ async def _start_web(stack: AsyncExitStack, now_running: Running) -> None:
     )
     now_running.tasks.append(await serve_http(stack, config, listening))
     if not is_unix:
-        now_running.ports["http"] = listening.getsockname()[1]
+        now_running.ports[name] = listening.getsockname()[1]
 
 
 async def serve_http(stack: AsyncExitStack, config: uvicorn.Config, listening: socket.socket) -> "asyncio.Task[None]":

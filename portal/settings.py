@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from portal.model.errors import RefusesToStart
+from portal.model.staff import Role as StaffRole
 
 Role = Literal["web", "intake", "worker"]
 ROLES: tuple[Role, ...] = ("web", "intake", "worker")
@@ -42,6 +43,26 @@ class Settings(BaseSettings):
     """Domain of the return path of notices (`bounce+...@`); the host of `base_url` when unset."""
     http_listen: str = "127.0.0.1:8480"
     """`host:port`, or `unix:/path/portal.sock` in a folder of mode 0750 for a proxy beside it."""
+    staff_url: str = ""
+    """Where staff reach their console; `base_url` when unset. With another host the recipients' site has no console."""
+    staff_listen: str = ""
+    """`host:port` or `unix:/path` for the console alone, beside `staff_url`. Empty: it is served by `http_listen`."""
+    oidc_issuer: str = ""
+    """The identity provider (OpenID Connect) by which staff sign in: its issuer, `https://...`. Empty: passkeys only."""
+    oidc_client_id: str = ""
+    """The client id that the provider knows this portal by; its redirect URI is `<staff_url>/staff/oidc/back`."""
+    oidc_client_secret: SecretStr | None = None
+    """The client's secret."""
+    oidc_ca: Path | None = None
+    """A PEM file of authorities to check the provider by; the system's when unset."""
+    oidc_org: str = ""
+    """Short name of the organisation whose staff the provider knows."""
+    oidc_roles_claim: str = "roles"
+    """The claim of the ID token that names roles; dots lead into it."""
+    oidc_roles: str = ""
+    """Which value of that claim gives which role: `portal-admins=admin portal-audit=auditor`. First match counts."""
+    name_servers: str = ""
+    """Name servers to ask for proofs of domains: `address` or `address:port`, a space between. Empty: the system's."""
     http_proxy: str = ""
     """Address of the proxy whose `X-Forwarded-For` counts; with a unix socket it always does."""
     related_origins: str = ""
@@ -101,9 +122,11 @@ class Settings(BaseSettings):
         path = Path(os.environ.get("PORTAL_CONFIG", "portal.toml"))
         return init_settings, env_settings, file_secret_settings, TomlConfigSettingsSource(settings_cls, path)
 
-    @field_validator("base_url")
+    @field_validator("base_url", "staff_url")
     @classmethod
-    def _base_url(cls, value: str) -> str:
+    def _base_url(cls, value: str, info: ValidationInfo) -> str:
+        if info.field_name == "staff_url" and not value:
+            return value
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
             raise ValueError("write it as https://portal.example, without a path")
@@ -120,7 +143,7 @@ class Settings(BaseSettings):
                 raise ValueError("write each as https://messages.example, without a path")
         return value
 
-    @field_validator("http_listen", "smtp_listen", "smtps_listen")
+    @field_validator("http_listen", "staff_listen", "smtp_listen", "smtps_listen")
     @classmethod
     def _listen(cls, value: str) -> str:
         if value and not _LISTEN.match(value):
@@ -132,6 +155,42 @@ class Settings(BaseSettings):
         if (self.smtp_certificate is None) != (self.smtp_key is None):
             raise ValueError("smtp_certificate and smtp_key go together")
         return self
+
+    @model_validator(mode="after")
+    def _provider(self) -> "Settings":
+        if self.oidc_issuer and not (
+            self.oidc_client_id and self.oidc_client_secret and self.oidc_org and self.oidc_roles
+        ):
+            raise ValueError("oidc_issuer needs oidc_client_id, oidc_client_secret, oidc_org and oidc_roles")
+        if bool(self.staff_listen) and not self.staff_url:
+            raise ValueError("staff_listen needs staff_url, where staff reach it")
+        if self.own_console and not self.staff_listen:
+            raise ValueError("staff_url has a host of its own: set staff_listen too")
+        self.provider_roles  # noqa: B018 - raises for what is no role
+        return self
+
+    @property
+    def console_base(self) -> str:
+        """Scheme and host of the console."""
+        return self.staff_url or self.base_url
+
+    @property
+    def console_host(self) -> str:
+        return urlsplit(self.console_base).hostname or ""
+
+    @property
+    def own_console(self) -> bool:
+        """Whether the console has a host of its own."""
+        return urlsplit(self.console_base).netloc != urlsplit(self.base_url).netloc
+
+    @property
+    def provider_roles(self) -> dict[str, StaffRole]:
+        """Value of the provider's claim -> role."""
+        pairs = [one.partition("=") for one in self.oidc_roles.split()]
+        known = {role.value for role in StaffRole}
+        if any(not value or role not in known for value, _, role in pairs):
+            raise ValueError(f"oidc_roles: write value=role; roles are {', '.join(sorted(known))}")
+        return {value: StaffRole(role) for value, _, role in pairs}
 
     @property
     def base_host(self) -> str:

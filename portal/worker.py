@@ -19,6 +19,7 @@ from portal.lifecycle.end import Lifecycle
 from portal.model.errors import ContentDamaged, NotFound, PortalError, SubmissionFailed
 from portal.model.mails import LEASE, MailKind, wait_before
 from portal.notify.dispatch import Dispatch, NotNeeded
+from portal.notify.news import News
 from portal.notify.reminders import Reminders
 from portal.reply.handover import Handover
 from portal.signin.recovery import HelpDesk
@@ -41,11 +42,13 @@ class Worker:
         lifecycle: Lifecycle,
         disposition: Disposition,
         desk: HelpDesk,
+        news: News,
         source: Source,
         wakes: asyncio.Event,
     ) -> None:
         self._db, self._dispatch, self._handover = db, dispatch, handover
         self._reminders, self._lifecycle, self._disposition, self._desk = reminders, lifecycle, disposition, desk
+        self._news = news
         self._source, self._wakes = source, wakes
         self._holder = source.new_id()
         self._stopping = asyncio.Event()
@@ -116,7 +119,8 @@ class Worker:
             await outbox.put_back(tx, job, min(due_at, job.give_up_at), str(error))
 
     async def _daily_life(self) -> int:
-        return await self._lifecycle.expire_due() + await self._reminders.queue_due() + await self._desk.apply_due()
+        told = await self._reminders.queue_due() + await self._reminders.warn_due() + await self._news.queue_due()
+        return told + await self._lifecycle.expire_due() + await self._desk.apply_due()
 
     async def _dispose(self) -> int:
         return await self._disposition.run() + await self._disposition.sweep()

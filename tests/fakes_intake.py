@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 
 from portal.intake import Accepted, Envelope, Limits, Relay
 from portal.model.errors import RelayUnknown
-from portal.model.ids import MessageId, OrgId, RelayId
+from portal.model.ids import CredentialId, MessageId, OrgId, RelayId
 
-CLINIC_RELAY = Relay(RelayId("relay-1"), OrgId("org-1"), "mx.clinic.example")
+CLINIC_RELAY = Relay(RelayId("relay-1"), OrgId("org-1"), "mx.clinic.example", CredentialId("credential-1"))
 NAME, PASSWORD = "clinic-relay", "correct horse"
 
 

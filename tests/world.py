@@ -27,6 +27,7 @@ from portal.db.audit import Filter, Recorded
 from portal.db.orgs import Organisation
 from portal.demo import make_certificates
 from portal.intake import Accepted, Envelope, Intake, Relay
+from portal.model.events import By, Who
 from portal.model.ids import OrgId
 from portal.operator import Operator
 from portal.orgs.setup import Setup, new_organisation
@@ -218,7 +219,7 @@ class World:
 
     async def events(self, kind: str | None = None) -> list[Recorded]:
         """The record, oldest first."""
-        export = Export(self.house.db, self.house.source, "test")
+        export = Export(self.house.db, self.house.source, By(Who.OPERATOR, "test"))
         return [line async for line in export.lines(Filter(kind=kind))]
 
     def operator(self) -> Operator:
@@ -242,16 +243,17 @@ def settings_for(folder: Path, database_url: str, submission_port: int, **more: 
 
 async def clinic(house: House, slug: str, name: str, domain: str) -> tuple[Organisation, Relay]:
     """An organisation with its domain and a relay."""
-    setup = Setup(house.db, house.source, "dora")
+    setup = Setup(house.db, house.source, By(Who.OPERATOR, "dora"))
+    fallback = house.fallback(By(Who.OPERATOR, "dora"))
     org_id = OrgId(house.source.new_id())
     made = new_organisation(
         house.source, org_id, slug, name, house.keyring.add_organisation(org_id),
         mail_from=f"portal@{domain}", address="14 Harbour Lane", phone="+1 555 0100", language="en",
     )  # fmt: skip
     await setup.add(made)
-    await setup.add_domain(made, domain)
-    credential = await setup.add_relay(made, "relay", None, house.keyring.secret("credentials"))
-    return made, Relay(credential.relay.id, org_id, "relay")
+    await fallback.add_domain(made, domain)
+    credential = await fallback.add_relay(made, "relay", None)
+    return made, Relay(credential.relay.id, org_id, "relay", credential.row.id)
 
 
 @asynccontextmanager
@@ -268,7 +270,7 @@ async def world(folder: Path, database_url: str, **settings: Any) -> AsyncIterat
         async with open_house(chosen, Source(now=clock.now)) as house:
             northside, relay = await clinic(house, "northside", "Northside Clinic", "clinic.example")
             southside, foreign = await clinic(house, "southside", "Southside Practice", "practice.example")
-            app = build(house.site(), house.not_ready)
+            app = build(house.site(), house.not_ready, house.staff_site())
             yield World(house, clock, house.intake(), app, house.worker(), sink, northside, southside, relay, foreign)
     finally:
         await sink.close()

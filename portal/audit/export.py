@@ -10,7 +10,7 @@ from portal.clock import Source
 from portal.db import audit
 from portal.db.audit import Filter, Recorded
 from portal.db.engine import Database
-from portal.model.events import AuditExported, Who
+from portal.model.events import AuditExported, By
 from portal.model.ids import EventId
 
 COLUMNS = ("id", "at", "kind", "who", "actor", "org_id", "message_id", "delivery_id", "session", "origin", "detail")
@@ -21,10 +21,10 @@ Format = Literal["jsonl", "csv"]
 
 
 class Export:
-    """See the module. `actor` is the operator's name."""
+    """See the module. `by` is who reads."""
 
-    def __init__(self, db: Database, source: Source, actor: str) -> None:
-        self._db, self._source, self._actor = db, source, actor
+    def __init__(self, db: Database, source: Source, by: By) -> None:
+        self._db, self._source, self._by = db, source, by
 
     async def lines(self, wanted: Filter, limit: int | None = None) -> AsyncIterator[Recorded]:
         """What the filter finds, oldest first."""
@@ -42,9 +42,7 @@ class Export:
 
     async def done(self, wanted: Filter, rows: int, form: str) -> None:
         """Puts the export on record."""
-        event = AuditExported(
-            at=self._source.now(), who=Who.OPERATOR, actor=self._actor, org_id=wanted.org_id, rows=rows, format=form
-        )
+        event = AuditExported(**self._by.facts(self._source.now(), wanted.org_id), rows=rows, format=form)
         await self._db.record(event)
 
 

@@ -28,19 +28,31 @@ def message_list(
     org: Org,
     sender: Annotated[str | None, typer.Option(help="Exact address.")] = None,
     recipient: Annotated[str | None, typer.Option(help="Exact address.")] = None,
-    state: Annotated[str | None, typer.Option(help="State of one of its deliveries.")] = None,
-    before: Annotated[str | None, typer.Option(help="Go on from the message with this id.")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="held, noticed, opened, replied, expired, revoked, disposed.")
+    ] = None,
+    before: Annotated[str | None, typer.Option(help="Go on from the delivery with this id.")] = None,
     limit: int = 50,
 ) -> None:
-    """List messages, newest first. The look is put on record."""
+    """List deliveries, newest first. The look is put on record."""
 
     async def work(house: "House") -> None:
         from portal.operator import Operator
 
         rows = await Operator(house, operator_name()).list_messages(org, sender, recipient, state, before, limit)
         show_table(
-            ("message", "accepted", "size", "deliveries"),
-            [(r.id, utc(r.accepted_at), str(r.size), r.states) for r in rows],
+            ("delivery", "message", "accepted", "state", "recipient", "sender"),
+            [
+                (
+                    one.delivery.id,
+                    one.delivery.message_id,
+                    utc(one.delivery.accepted_at),
+                    one.delivery.state.value,
+                    one.recipient,
+                    one.sender,
+                )
+                for one in rows
+            ],
         )
 
     in_house(work)

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from portal.cli.shared import Org, group, in_house, operator_name, out, show_table, utc
+from portal.cli.shared import Org, group, in_house, operator, out, show_table, utc
 from portal.model.errors import InputRefused
 
 if TYPE_CHECKING:
     from portal.assembly import House
+    from portal.orgs.fallback import Credential
 
 org_app, domain_app, relay_app, policy_app, keys_app = group(), group(), group(), group(), group()
 
@@ -32,7 +33,7 @@ def org_add(
 
         if language not in LANGUAGES:
             raise InputRefused(f"The portal speaks {', '.join(LANGUAGES)}.")
-        setup = Setup(house.db, house.source, operator_name())
+        setup = Setup(house.db, house.source, operator())
         await check_new(house.db, slug, mail_from)
         org_id = OrgId(house.source.new_id())
         kek_id = house.keyring.add_organisation(org_id)
@@ -68,7 +69,7 @@ def org_set(
     async def work(house: "House") -> None:
         from portal.orgs.setup import Setup
 
-        setup = Setup(house.db, house.source, operator_name())
+        setup = Setup(house.db, house.source, operator())
         await setup.present(
             await setup.organisation(org), {key: value for key, value in given.items() if value is not None}
         )
@@ -100,8 +101,8 @@ def org_domain_add(domain: str, org: Org) -> None:
     async def work(house: "House") -> None:
         from portal.orgs.setup import Setup
 
-        setup = Setup(house.db, house.source, operator_name())
-        name = await setup.add_domain(await setup.organisation(org), domain)
+        found = await Setup(house.db, house.source, operator()).organisation(org)
+        name = await house.fallback(operator()).add_domain(found, domain)
         out.print(f"{org} sends from {name}. Next: portal relay add --org {org} NAME", markup=False)
 
     in_house(work)
@@ -121,17 +122,12 @@ def relay_add(
     """Make a relay's credential. The password is shown once."""
 
     async def work(house: "House") -> None:
-        from portal.orgs.setup import Setup, fingerprint_of
+        from portal.orgs.fallback import fingerprint_of
+        from portal.orgs.setup import Setup
 
-        setup = Setup(house.db, house.source, operator_name())
         pin = fingerprint_of(certificate.read_text(encoding="ascii")) if certificate else fingerprint
-        made = await setup.add_relay(await setup.organisation(org), name, pin, house.keyring.secret("credentials"))
-        out.print(f"Relay {made.relay.id}", markup=False)
-        if made.password:
-            out.print(f"user name: {made.relay.username}\npassword:  {made.password}", markup=False)
-            out.print("The password is not kept: note it now.")
-        else:
-            out.print(f"known by its certificate {made.relay.fingerprint}", markup=False)
+        found = await Setup(house.db, house.source, operator()).organisation(org)
+        _show_credential(await house.fallback(operator()).add_relay(found, name, pin))
 
     in_house(work)
 
@@ -144,11 +140,23 @@ def relay_list(org: Org) -> None:
         from portal.db import orgs
         from portal.orgs.setup import Setup
 
-        found = await Setup(house.db, house.source, operator_name()).organisation(org)
+        found = await Setup(house.db, house.source, operator()).organisation(org)
         async with house.db.read() as tx:
-            rows = await orgs.relays_of(tx, found.id)
-        table = [(r.id, r.name, r.username or r.fingerprint or "", utc(r.used_at), utc(r.disabled_at)) for r in rows]
-        show_table(("id", "name", "known by", "last used", "disabled"), table)
+            known = {one.id: one for one in await orgs.relays_of(tx, found.id)}
+            rows = await orgs.credentials_of(tx, found.id)
+        table = [
+            (
+                r.relay_id,
+                known[r.relay_id].name,
+                r.id,
+                r.username or r.fingerprint or "",
+                utc(r.used_at),
+                r.used_from or "",
+                utc(r.disabled_at or known[r.relay_id].disabled_at),
+            )
+            for r in rows
+        ]
+        show_table(("relay", "name", "credential", "known by", "last used", "from", "disabled"), table)
 
     in_house(work)
 
@@ -160,10 +168,53 @@ def relay_disable(relay: str, org: Org) -> None:
     async def work(house: "House") -> None:
         from portal.orgs.setup import Setup
 
-        setup = Setup(house.db, house.source, operator_name())
-        await setup.disable_relay(await setup.organisation(org), relay)
+        found = await Setup(house.db, house.source, operator()).organisation(org)
+        await house.fallback(operator()).disable_relay(found, relay)
 
     in_house(work)
+
+
+@relay_app.command("rotate")
+def relay_rotate(
+    relay: str,
+    org: Org,
+    certificate: Annotated[
+        Path | None, typer.Option(help="Its new client certificate (PEM), instead of a password.")
+    ] = None,
+) -> None:
+    """Give a relay a second credential. The first stays valid until it is disabled: `portal relay disable-credential`."""
+
+    async def work(house: "House") -> None:
+        from portal.orgs.fallback import fingerprint_of
+        from portal.orgs.setup import Setup
+
+        pin = fingerprint_of(certificate.read_text(encoding="ascii")) if certificate else None
+        found = await Setup(house.db, house.source, operator()).organisation(org)
+        _show_credential(await house.fallback(operator()).rotate(found, relay, pin))
+
+    in_house(work)
+
+
+@relay_app.command("disable-credential")
+def relay_disable_credential(relay: str, credential: str, org: Org) -> None:
+    """Take one credential of a relay out of use."""
+
+    async def work(house: "House") -> None:
+        from portal.orgs.setup import Setup
+
+        found = await Setup(house.db, house.source, operator()).organisation(org)
+        await house.fallback(operator()).disable_credential(found, relay, credential)
+
+    in_house(work)
+
+
+def _show_credential(made: "Credential") -> None:
+    out.print(f"Relay {made.relay.id}", markup=False)
+    if made.password:
+        out.print(f"user name: {made.row.username}\npassword:  {made.password}", markup=False)
+        out.print("The password is not kept: note it now.")
+    else:
+        out.print(f"known by its certificate {made.row.fingerprint}", markup=False)
 
 
 @policy_app.command("set")
@@ -173,10 +224,23 @@ def policy_set(
         str, typer.Option("--class", help="Class of messages; a sender picks it by X-Portal-Class.")
     ] = "default",
     life_days: int = 30,
-    reminder_days: Annotated[int, typer.Option(help="Days before the end; 0 for no reminder.")] = 5,
+    reminder_days: Annotated[
+        int | None,
+        typer.Option(help="Days before the end; 0 for no reminder. 5 when not given, where that is possible."),
+    ] = None,
+    warn_days: Annotated[
+        int | None,
+        typer.Option(help="Days before the end at which the sender of an unread message is told. 3 when not given."),
+    ] = None,
     retention_days: int = 365,
     reply: bool = True,
     assurance: Annotated[int, typer.Option(help="1 mailbox, 2 two channels, 3 passkey.")] = 1,
+    notice_language: Annotated[
+        str | None, typer.Option(help="Language of its notices; the organisation's when not given.")
+    ] = None,
+    unverified_notice: Annotated[
+        bool, typer.Option(help="Whether a notice may go over hops whose TLS nobody verified.")
+    ] = True,
 ) -> None:
     """Put a new version of a policy class into force, or make a class. Messages already taken keep theirs."""
 
@@ -184,24 +248,31 @@ def policy_set(
         from portal.model.assurance import Assurance
         from portal.model.ids import PolicyId
         from portal.model.policy import Policy
+        from portal.orgs.classes import Classes
         from portal.orgs.setup import Setup
+        from portal.web.languages import LANGUAGES
 
-        setup = Setup(house.db, house.source, operator_name())
-        organisation = await setup.organisation(org)
+        organisation = await Setup(house.db, house.source, operator()).organisation(org)
         if assurance not in tuple(Assurance):
             raise InputRefused("Assurance is 1, 2 or 3.")
+        if notice_language not in (None, *LANGUAGES):
+            raise InputRefused(f"The portal speaks {', '.join(LANGUAGES)}.")
+        reminder = (5 if life_days > 5 else None) if reminder_days is None else reminder_days or None
         wanted = Policy(
-            PolicyId(""),
-            organisation.id,
-            cls,
-            0,
-            life_days,
-            reminder_days or None,
-            retention_days,
-            reply,
-            Assurance(assurance),
+            id=PolicyId(""),
+            org_id=organisation.id,
+            name=cls,
+            version=0,
+            life_days=life_days,
+            reminder_days=reminder,
+            retention_days=retention_days,
+            reply_allowed=reply,
+            assurance=Assurance(assurance),
+            warn_days=min(3, life_days) if warn_days is None else warn_days,
+            notice_language=notice_language,
+            unverified_notice=unverified_notice,
         )
-        made = await setup.set_policy(organisation.id, wanted)
+        made = await Classes(house.db, house.source, operator()).set(organisation.id, wanted)
         out.print(f"{made.name} {made.version} is in force.", markup=False)
 
     in_house(work)
@@ -215,7 +286,7 @@ def policy_list(org: Org) -> None:
         from portal.db import orgs
         from portal.orgs.setup import Setup
 
-        found = await Setup(house.db, house.source, operator_name()).organisation(org)
+        found = await Setup(house.db, house.source, operator()).organisation(org)
         async with house.db.read() as tx:
             known = await orgs.policies_in_force(tx, found.id)
         table = [
@@ -225,12 +296,16 @@ def policy_list(org: Org) -> None:
                 str(int(one.assurance)),
                 str(one.life_days),
                 str(one.reminder_days or 0),
+                str(one.warn_days or 0),
                 str(one.retention_days),
                 "yes" if one.reply_allowed else "no",
             )
             for one in known
         ]
-        show_table(("class", "version", "assurance", "life days", "reminder days", "retention days", "reply"), table)
+        show_table(
+            ("class", "version", "assurance", "life days", "reminder days", "warn days", "retention days", "reply"),
+            table,
+        )
 
     in_house(work)
 
@@ -242,7 +317,7 @@ def keys_rotate(org: Org) -> None:
     async def work(house: "House") -> None:
         from portal.orgs.setup import Setup
 
-        setup = Setup(house.db, house.source, operator_name())
+        setup = Setup(house.db, house.source, operator())
         organisation = await setup.organisation(org)
         new = await setup.rotate(organisation, house.keyring.rotate)
         out.print(f"New epochs are wrapped to {new}. Next: portal keys rewrap --org {org}", markup=False)
@@ -259,10 +334,10 @@ def keys_rewrap(org: Org) -> None:
         from portal.orgs.setup import Setup
         from portal.sealing.rewrap import rewrap
 
-        organisation = await Setup(house.db, house.source, operator_name()).organisation(org)
+        organisation = await Setup(house.db, house.source, operator()).organisation(org)
         wrapper, unwrapper = KeyringWrapper(house.keyring), KeyringUnwrapper(house.keyring)
         kek_id = house.keyring.current(organisation.id)
-        turned = await rewrap(house.db, wrapper, unwrapper, house.source, organisation.id, kek_id, operator_name())
+        turned = await rewrap(house.db, wrapper, unwrapper, house.source, organisation.id, kek_id, operator().actor)
         out.print(f"{turned} epoch keys were wrapped to {kek_id}.", markup=False)
 
     in_house(work)

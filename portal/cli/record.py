@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from portal.cli.shared import group, in_house, operator_name, out, show_table, utc
+from portal.cli.shared import group, in_house, operator, operator_name, out, show_table, utc
 
 if TYPE_CHECKING:
     from portal.assembly import House
@@ -31,7 +31,7 @@ def audit_list(
         from portal.operator import audit_filter
 
         wanted = await audit_filter(house, operator_name(), org, message, delivery, kind, since, until)
-        export, rows = Export(house.db, house.source, operator_name()), []
+        export, rows = Export(house.db, house.source, operator()), []
         async for one in export.lines(wanted, limit):
             detail = " ".join(f"{name}={value}" for name, value in one.detail.items())
             rows.append(

@@ -29,10 +29,14 @@ def init() -> None:
 
 @app.command()
 def migrate() -> None:
-    """Bring the database to this program's revision. Rows are carried forward."""
+    """Bring the database to this program's revision, and the keyring to its secrets. Rows and keys are carried forward."""
+    from portal.assembly import keyring
     from portal.db.migrate import migrate as upgrade
 
-    out.print(f"The database is at revision {run_async(upgrade(load_settings().database_url))}.")
+    settings = load_settings()
+    out.print(f"The database is at revision {run_async(upgrade(settings.database_url))}.")
+    if made := keyring(settings).add_missing():
+        out.print(f"The keyring got {', '.join(made)}.key: back it up.")
 
 
 @app.command()

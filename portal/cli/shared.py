@@ -12,6 +12,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from portal.assembly import House
+    from portal.model.events import By
     from portal.settings import Settings
 
 T = TypeVar("T")
@@ -54,6 +55,13 @@ def in_house(work: "Callable[[House], Coroutine[Any, Any, T]]") -> T:
 
 def operator_name() -> str:
     return getpass.getuser()[:64]
+
+
+def operator() -> "By":
+    """Who acts at the command line, for the record."""
+    from portal.model.events import By, Who
+
+    return By(Who.OPERATOR, operator_name())
 
 
 def utc(at: datetime | None) -> str:

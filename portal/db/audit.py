@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select, bindparam, literal, select
+from sqlalchemy import Row, Select, bindparam, func, literal, select
 
 from portal.db.hot import Hot, Parameters
 from portal.db.tables import audit_events as t
@@ -65,13 +65,14 @@ class Filter:
     message_id: MessageId | None = None
     delivery_id: DeliveryId | None = None
     kind: str | None = None
+    actor: str | None = None
     since: datetime | None = None
     until: datetime | None = None
 
 
 def _where(wanted: Filter) -> Select[Any]:
     statement = select(t).order_by(t.c.id)
-    for name in ("org_id", "message_id", "delivery_id", "kind"):
+    for name in ("org_id", "message_id", "delivery_id", "kind", "actor"):
         value = getattr(wanted, name)
         if value is not None:
             statement = statement.where(t.c[name] == value)
@@ -82,27 +83,31 @@ def _where(wanted: Filter) -> Select[Any]:
     return statement
 
 
+async def count(tx: ReadTx, wanted: Filter) -> int:
+    """How many lines the filter finds."""
+    row = await tx.row(select(func.count()).select_from(_where(wanted).order_by(None).subquery()))
+    return int(row[0]) if row else 0
+
+
+async def page_back(tx: ReadTx, wanted: Filter, before: EventId | None, limit: int) -> list[Recorded]:
+    """The `limit` lines before the one with id `before`, newest first."""
+    statement = _where(wanted).order_by(None).order_by(t.c.id.desc()).limit(limit)
+    if before:
+        statement = statement.where(t.c.id < before)
+    return [_recorded(row) for row in await tx.rows(statement)]
+
+
 async def page(tx: ReadTx, wanted: Filter, after: EventId | None, limit: int) -> list[Recorded]:
     """The next `limit` lines after the one with id `after`, oldest first."""
     statement = _where(wanted).limit(limit)
     if after:
         statement = statement.where(t.c.id > after)
-    return [
-        Recorded(
-            id=row.id,
-            at=row.at,
-            kind=row.kind,
-            who=row.who,
-            actor=row.actor,
-            org_id=row.org_id,
-            message_id=row.message_id,
-            delivery_id=row.delivery_id,
-            session=row.session,
-            origin=row.origin,
-            detail=json.loads(row.detail),
-        )
-        for row in await tx.rows(statement)
-    ]
+    return [_recorded(row) for row in await tx.rows(statement)]
+
+
+def _recorded(row: Row[Any]) -> Recorded:
+    values = {name: getattr(row, name) for name in Recorded.__dataclass_fields__}
+    return Recorded(**{**values, "detail": json.loads(row.detail)})
 
 
 # -- what the reader of a message is shown of its own log

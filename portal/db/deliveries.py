@@ -1,17 +1,19 @@
 """Deliveries: one message for one recipient. What moves them stands in portal/model/message.py; here it is written down."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
-from sqlalchemy import Row, Select, select, update
+from sqlalchemy import Row, Select, case, select, update
 
+from portal.db import holds
 from portal.db.tables import deliveries as t
 from portal.db.tables import messages, policies, recipients
 from portal.db.tx import BookkeepingTx, ReadTx, WriteTx
 from portal.model.assurance import Assurance
 from portal.model.events import (
     AskedAgain,
+    ClassRaised,
     DeliveryDisposed,
     DeliveryExpired,
     DeliveryExtended,
@@ -24,7 +26,9 @@ from portal.model.events import (
 )
 from portal.model.ids import DeliveryId, EpochId, MessageId, OrgId, RecipientId
 from portal.model.message import READABLE, DeliveryState, Progress
+from portal.model.policy import Policy
 
+_DAY = timedelta(days=1)
 _READABLE = sorted(state.value for state in READABLE)
 
 
@@ -39,9 +43,12 @@ class Delivery:
     state: DeliveryState
     needs: Assurance
     reply_allowed: bool
+    sender_hash: bytes
+    policy_name: str
     accepted_at: datetime
     expires_at: datetime
     remind_at: datetime | None
+    warn_at: datetime | None
     noticed_at: datetime | None
     opened_at: datetime | None
     replied_at: datetime | None
@@ -56,7 +63,8 @@ class Delivery:
         return Progress(self.noticed_at, self.opened_at, self.replied_at)
 
 
-def _delivery(row: Row[Any]) -> Delivery:
+def delivery(row: Row[Any]) -> Delivery:
+    """A delivery out of a row with the columns of its table."""
     values = {name: getattr(row, name) for name in Delivery.__dataclass_fields__}
     values["state"], values["needs"] = DeliveryState(row.state), Assurance(row.needs)
     return Delivery(**values)
@@ -67,15 +75,15 @@ def _delivery(row: Row[Any]) -> Delivery:
 
 async def one(tx: ReadTx, delivery_id: DeliveryId) -> Delivery | None:
     row = await tx.row(select(t).where(t.c.id == delivery_id))
-    return _delivery(row) if row else None
+    return delivery(row) if row else None
 
 
 async def of_message(tx: ReadTx, message_id: MessageId) -> list[Delivery]:
-    return [_delivery(row) for row in await tx.rows(select(t).where(t.c.message_id == message_id).order_by(t.c.id))]
+    return [delivery(row) for row in await tx.rows(select(t).where(t.c.message_id == message_id).order_by(t.c.id))]
 
 
 async def _some(tx: ReadTx, statement: Select[Any]) -> list[Delivery]:
-    return [_delivery(row) for row in await tx.rows(statement)]
+    return [delivery(row) for row in await tx.rows(statement)]
 
 
 async def past_their_end(tx: ReadTx, now: datetime, limit: int) -> list[Delivery]:
@@ -91,11 +99,38 @@ async def to_remind(tx: ReadTx, now: datetime, limit: int) -> list[Delivery]:
     return await _some(tx, select(t).where(unread, t.c.remind_at <= now, t.c.expires_at > now).limit(limit))
 
 
-async def past_retention(tx: ReadTx, now: datetime, limit: int) -> list[Delivery]:
-    """Deliveries not yet disposed of whose message need not be kept any longer."""
+async def past_retention(tx: ReadTx, now: datetime, limit: int, org_id: OrgId | None = None) -> list[Delivery]:
+    """Deliveries not yet disposed of whose message need not be kept any longer, and that no hold keeps."""
     statement = select(t).join(messages, messages.c.id == t.c.message_id)
     due = (messages.c.disposed_at.is_(None), messages.c.retain_until <= now, t.c.state != DeliveryState.DISPOSED.value)
-    return await _some(tx, statement.where(*due).order_by(t.c.id).limit(limit))
+    mine = () if org_id is None else (t.c.org_id == org_id,)
+    return await _some(tx, statement.where(*due, *mine, ~holds.on_delivery()).order_by(t.c.id).limit(limit))
+
+
+async def to_warn_of(tx: ReadTx, now: datetime, limit: int) -> list[Delivery]:
+    """Unread deliveries, soon at their end, whose sender is to be told."""
+    unread = t.c.state.in_([DeliveryState.HELD.value, DeliveryState.NOTICED.value])
+    return await _some(tx, select(t).where(unread, t.c.warn_at <= now, t.c.expires_at > now).limit(limit))
+
+
+async def warned(tx: BookkeepingTx, delivery_id: DeliveryId) -> bool:
+    """Says whether nobody else was faster."""
+    return await tx.change(update(t).where(t.c.id == delivery_id, t.c.warn_at.is_not(None)).values(warn_at=None)) == 1
+
+
+async def raise_class(tx: WriteTx[ClassRaised], delivery: Delivery, policy: Policy, needs: Assurance) -> bool:
+    """Puts a delivery under another class. Its time and its state stay."""
+    return await _set(tx, delivery, policy_name=policy.name, needs=int(needs))
+
+
+async def raise_message(
+    tx: WriteTx[ClassRaised], message_id: MessageId, policy: Policy, retain_until: datetime
+) -> None:
+    """Its message comes under the new class, and is kept as long as the longer of both asks."""
+    longer = case((messages.c.retain_until < retain_until, retain_until), else_=messages.c.retain_until)
+    await tx.change(
+        update(messages).where(messages.c.id == message_id).values(policy_id=policy.id, retain_until=longer)
+    )
 
 
 @dataclass(frozen=True)
@@ -139,8 +174,18 @@ async def bring_back(
     tx: WriteTx[DeliveryRestored | DeliveryExtended], delivery: Delivery, state: DeliveryState, expires_at: datetime
 ) -> bool:
     """A reminder that is still to come moves with the end; whoever asked for the message has been heard."""
-    remind_at = delivery.remind_at and delivery.remind_at + (expires_at - delivery.expires_at)
-    values = {"expires_at": expires_at, "remind_at": remind_at, "ended_at": None, "end_reason": None, "asked_at": None}
+    later = expires_at - delivery.expires_at
+    remind_at = delivery.remind_at and delivery.remind_at + later
+    # The sender is told anew, the day before: whoever extended may forget.
+    warn_at = None if delivery.opened_at else (delivery.warn_at and delivery.warn_at + later) or expires_at - _DAY
+    values = {
+        "expires_at": expires_at,
+        "remind_at": remind_at,
+        "warn_at": warn_at,
+        "ended_at": None,
+        "end_reason": None,
+        "asked_at": None,
+    }
     return await _set(tx, delivery, state=state.value, **values)
 
 

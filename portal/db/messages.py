@@ -20,7 +20,7 @@ from portal.db.tables import (
     reply_files,
 )
 from portal.db.tx import ReadTx, WriteTx
-from portal.model.events import MessageDisposed
+from portal.model.events import CertificateIssued, DeliveryExtended, MessageDisposed
 from portal.model.ids import BlobKey, DeliveryId, EpochId, MessageId, OrgId, PartId, RecipientId
 from portal.model.message import DeliveryState
 
@@ -168,31 +168,6 @@ async def one(tx: ReadTx, message_id: MessageId) -> MessageRow | None:
     return _message(row) if row else None
 
 
-async def page(
-    tx: ReadTx,
-    org_id: OrgId,
-    *,
-    before: MessageId | None,
-    limit: int,
-    sender_hash: bytes | None = None,
-    recipient_hash: bytes | None = None,
-    state: str | None = None,
-) -> list[MessageRow]:
-    """Messages of an organisation, newest first, from the one with id `before` down."""
-    statement = select(messages).where(messages.c.org_id == org_id).order_by(messages.c.id.desc()).limit(limit)
-    if before:
-        statement = statement.where(messages.c.id < before)
-    if sender_hash:
-        statement = statement.where(messages.c.sender_hash == sender_hash)
-    belonging = exists().where(deliveries.c.message_id == messages.c.id)
-    if recipient_hash:
-        hers = (recipients.c.id == deliveries.c.recipient_id, recipients.c.address_hash == recipient_hash)
-        statement = statement.where(belonging.where(*hers))
-    if state:
-        statement = statement.where(belonging.where(deliveries.c.state == state))
-    return [_message(row) for row in await tx.rows(statement)]
-
-
 async def emptied(tx: ReadTx, limit: int) -> list[MessageRow]:
     """Messages of which every delivery is disposed, and whose content still lies there."""
     alive = exists().where(deliveries.c.message_id == messages.c.id, deliveries.c.state != DeliveryState.DISPOSED.value)
@@ -224,8 +199,27 @@ async def forget_content(tx: WriteTx[MessageDisposed], message_id: MessageId) ->
     await tx.change(delete(parts).where(parts.c.message_id == message_id))
     await tx.change(delete(reply_files).where(reply_files.c.reply_id.in_(sent)))
     await tx.change(update(replies).where(replies.c.message_id == message_id).values(text_sealed=None))
-    values = {"heading_sealed": None, "blob_key": None, "disposed_at": tx.event.at}
+    values = {"heading_sealed": None, "blob_key": None, "disposed_at": tx.event.at, "uncertified_at": tx.event.at}
     await tx.change(update(messages).where(messages.c.id == message_id).values(values))
+
+
+async def uncertified(tx: ReadTx, limit: int) -> list[MessageRow]:
+    """Messages that were destroyed and of which no certificate says so yet, by organisation."""
+    c = messages.c
+    statement = select(messages).where(c.uncertified_at.is_not(None)).order_by(c.org_id, c.id).limit(limit)
+    return [_message(row) for row in await tx.rows(statement)]
+
+
+async def certified(tx: WriteTx[CertificateIssued], ids: list[MessageId]) -> int:
+    """Says how many were uncertified still."""
+    open_still = (messages.c.id.in_(ids), messages.c.uncertified_at.is_not(None))
+    return await tx.change(update(messages).where(*open_still).values(uncertified_at=None))
+
+
+async def keep_until(tx: WriteTx[DeliveryExtended], message_id: MessageId, until: datetime) -> None:
+    """What can be read until then is kept until then."""
+    shorter = (messages.c.id == message_id, messages.c.retain_until < until)
+    await tx.change(update(messages).where(*shorter).values(retain_until=until))
 
 
 async def known_blobs(tx: ReadTx, keys: list[BlobKey]) -> set[BlobKey]:

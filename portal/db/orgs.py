@@ -1,26 +1,45 @@
 """Organisations, their domains, relays and policies."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, insert, select, update
+from sqlalchemy import Row, bindparam, delete, exists, func, insert, or_, select, update
 
 from portal.db.engine import Database
 from portal.db.hot import Hot, Statement
-from portal.db.tables import micros, org_domains, organisations, policies, relays
+from portal.db.tables import (
+    domain_claims,
+    messages,
+    micros,
+    org_domains,
+    organisations,
+    policies,
+    policy_rules,
+    relay_credentials,
+    relay_domains,
+    relays,
+)
 from portal.db.tx import ReadTx, WriteTx
 from portal.model.assurance import Assurance
 from portal.model.events import (
     DomainAdded,
+    DomainClaimed,
+    DomainRemoved,
     KekRotated,
     OrganisationAdded,
     OrganisationChanged,
+    PolicyRuleRemoved,
+    PolicyRuleSet,
     PolicySet,
     RelayAdded,
+    RelayCredentialAdded,
+    RelayCredentialDisabled,
     RelayDisabled,
+    RelayDomainsSet,
 )
-from portal.model.ids import KekId, OrgId, PolicyId, RelayId
+from portal.model.ids import CredentialId, EpochId, KekId, MessageId, OrgId, PolicyId, RelayId
 from portal.model.policy import Policy
 
 
@@ -37,20 +56,36 @@ class Organisation:
     language: str
     kek_id: KekId
     added_at: datetime
+    accent: str | None = None
+    logo: bytes | None = field(default=None, repr=False)
+    notice_words: str | None = None
+    device_bound: bool = False
 
 
 @dataclass(frozen=True)
 class RelayRow:
-    """A relay's credential; secrets only as hashes."""
+    """A relay of an organisation."""
 
     id: RelayId
     org_id: OrgId
     name: str
+    added_at: datetime
+    disabled_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class CredentialRow:
+    """What a relay logs in with: a user name and a password, or a client certificate. Secrets only as hashes."""
+
+    id: CredentialId
+    org_id: OrgId
+    relay_id: RelayId
     username: str | None
     secret_hash: bytes | None
     fingerprint: str | None
     added_at: datetime
     used_at: datetime | None = None
+    used_from: str | None = None
     disabled_at: datetime | None = None
 
 
@@ -76,7 +111,7 @@ async def add(tx: WriteTx[OrganisationAdded], organisation: Organisation) -> Non
     await tx.change(insert(organisations).values(vars(organisation)))
 
 
-async def present(tx: WriteTx[OrganisationChanged], org_id: OrgId, values: dict[str, str]) -> None:
+async def present(tx: WriteTx[OrganisationChanged], org_id: OrgId, values: Mapping[str, object]) -> None:
     await tx.change(update(organisations).where(organisations.c.id == org_id).values(values))
 
 
@@ -85,7 +120,50 @@ async def turn_to_kek(tx: WriteTx[KekRotated], org_id: OrgId, kek_id: KekId) -> 
 
 
 async def add_domain(tx: WriteTx[DomainAdded], org_id: OrgId, domain: str) -> None:
-    await tx.change(insert(org_domains).values(domain=domain, org_id=org_id, added_at=tx.event.at))
+    """Raises Duplicate when it is some organisation's already."""
+    await tx.change(delete(domain_claims).where(domain_claims.c.org_id == org_id, domain_claims.c.domain == domain))
+    values = {"domain": domain, "org_id": org_id, "proof": tx.event.proof, "added_at": tx.event.at}
+    await tx.change(insert(org_domains).values(values))
+
+
+async def remove_domain(tx: WriteTx[DomainRemoved], org_id: OrgId, domain: str) -> bool:
+    await tx.change(delete(relay_domains).where(relay_domains.c.org_id == org_id, relay_domains.c.domain == domain))
+    its = (org_domains.c.org_id == org_id, org_domains.c.domain == domain)
+    return await tx.change(delete(org_domains).where(*its)) == 1
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A domain that an organisation says is its own; `token` is what the TXT record must say."""
+
+    org_id: OrgId
+    domain: str
+    token: str
+    made_at: datetime
+
+
+async def claim_domain(tx: WriteTx[DomainClaimed], claim: Claim) -> None:
+    """Raises Duplicate when the organisation claims it already."""
+    await tx.change(insert(domain_claims).values(vars(claim)))
+
+
+async def claims(tx: ReadTx, org_id: OrgId) -> list[Claim]:
+    rows = await tx.rows(select(domain_claims).where(domain_claims.c.org_id == org_id).order_by(domain_claims.c.domain))
+    return [Claim(**row._mapping) for row in rows]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A sender domain, and how it was proved: `operator` or `dns`."""
+
+    domain: str
+    proof: str
+    added_at: datetime
+
+
+async def domains_of(tx: ReadTx, org_id: OrgId) -> list[Domain]:
+    rows = await tx.rows(select(org_domains).where(org_domains.c.org_id == org_id).order_by(org_domains.c.domain))
+    return [Domain(row.domain, row.proof, row.added_at) for row in rows]
 
 
 async def domains(tx: ReadTx, org_id: OrgId) -> list[str]:
@@ -117,12 +195,39 @@ async def owner_of_domain(db: Database, domain: str) -> Owner | None:
     return Owner(*row) if row else None
 
 
-_LANGUAGE = Hot(lambda insert: select(organisations.c.language).where(organisations.c.id == bindparam("org_id")))
+_RELAYS_DOMAIN = Hot(
+    lambda insert: select(relays.c.id).where(
+        relays.c.id == bindparam("relay"),
+        or_(
+            ~exists().where(relay_domains.c.relay_id == relays.c.id),
+            exists().where(relay_domains.c.relay_id == relays.c.id, relay_domains.c.domain == bindparam("domain")),
+        ),
+    )
+)
 
 
-async def language(db: Database, org_id: OrgId) -> str:
-    row = await db.row(_LANGUAGE, org_id=org_id)
+async def relay_may_send_for(db: Database, relay_id: RelayId, domain: str) -> bool:
+    """Whether a relay may hand over mail of this sender domain of its organisation."""
+    return await db.row(_RELAYS_DOMAIN, relay=relay_id, domain=domain) is not None
+
+
+async def language_of_message(tx: ReadTx, message_id: MessageId) -> str:
+    """The language of its notices: its class's, else the organisation's."""
+    statement = (
+        select(func.coalesce(policies.c.notice_language, organisations.c.language))
+        .select_from(messages)
+        .join(policies, policies.c.id == messages.c.policy_id)
+        .join(organisations, organisations.c.id == messages.c.org_id)
+    )
+    row = await tx.row(statement.where(messages.c.id == message_id))
     return str(row[0]) if row else "en"
+
+
+async def unverified_notice(tx: ReadTx, message_id: MessageId) -> bool:
+    """Whether a notice of this message may go over hops whose TLS nobody verified."""
+    statement = select(policies.c.unverified_notice).join(messages, messages.c.policy_id == policies.c.id)
+    row = await tx.row(statement.where(messages.c.id == message_id))
+    return row is None or bool(row[0])
 
 
 # -- policies
@@ -140,6 +245,9 @@ _POLICY = Hot(
             policies.c.retention_days,
             policies.c.reply_allowed,
             policies.c.assurance,
+            policies.c.warn_days,
+            policies.c.notice_language,
+            policies.c.unverified_notice,
         )
         .join(organisations, organisations.c.id == policies.c.org_id)
         .where(policies.c.org_id == bindparam("org_id"), policies.c.name == bindparam("name"))
@@ -154,29 +262,40 @@ async def policy_in_force(db: Database, org_id: OrgId, name: str) -> tuple[Polic
     row = await db.row(_POLICY, org_id=org_id, name=name)
     if row is None:
         return None
-    language, id_, org, name, version, life, reminder, retention, reply, assurance = row
-    times = (life, reminder, retention)
-    return Policy(PolicyId(id_), OrgId(org), name, version, *times, bool(reply), Assurance(assurance)), str(language)
+    language, id_, org, name, version, life, reminder, retention, reply, assurance, warn, spoken, unverified = row
+    policy = Policy(
+        id=PolicyId(id_),
+        org_id=OrgId(org),
+        name=name,
+        version=version,
+        life_days=life,
+        reminder_days=reminder,
+        retention_days=retention,
+        reply_allowed=bool(reply),
+        assurance=Assurance(assurance),
+        warn_days=warn,
+        notice_language=spoken,
+        unverified_notice=bool(unverified),
+    )
+    return policy, spoken or str(language)
+
+
+def _policy(row: Row[Any]) -> Policy:
+    values = {name: getattr(row, name) for name in Policy.__dataclass_fields__}
+    return Policy(**{**values, "assurance": Assurance(row.assurance)})
 
 
 async def policies_in_force(tx: ReadTx, org_id: OrgId) -> list[Policy]:
     """The newest version of each policy class, by name."""
     statement = select(policies).where(policies.c.org_id == org_id).order_by(policies.c.name, policies.c.version)
-    newest = {
-        row.name: Policy(
-            id=row.id,
-            org_id=row.org_id,
-            name=row.name,
-            version=row.version,
-            life_days=row.life_days,
-            reminder_days=row.reminder_days,
-            retention_days=row.retention_days,
-            reply_allowed=row.reply_allowed,
-            assurance=Assurance(row.assurance),
-        )
-        for row in await tx.rows(statement)
-    }
-    return list(newest.values())
+    return list({row.name: _policy(row) for row in await tx.rows(statement)}.values())
+
+
+async def versions(tx: ReadTx, org_id: OrgId, name: str) -> list[tuple[Policy, datetime]]:
+    """Every version of a class with the moment it came into force, newest first."""
+    its = (policies.c.org_id == org_id, policies.c.name == name)
+    rows = await tx.rows(select(policies).where(*its).order_by(policies.c.version.desc()))
+    return [(_policy(row), row.set_at) for row in rows]
 
 
 async def set_policy(tx: WriteTx[PolicySet], policy: Policy) -> None:
@@ -190,24 +309,68 @@ async def latest_version(tx: ReadTx, org_id: OrgId, name: str) -> int:
     return int(row[0] or 0) if row else 0
 
 
+# -- which class a mail comes under, where its header does not say
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Mail of a `sender`, of a sender's `domain`, or with a `tag` in its subject comes under a class. The value is sealed."""
+
+    org_id: OrgId
+    value_hash: bytes
+    kind: str
+    value_sealed: bytes
+    epoch_id: EpochId
+    policy_name: str
+    set_at: datetime
+
+
+_RULES = Hot(
+    lambda insert: select(policy_rules.c.kind, policy_rules.c.policy_name).where(
+        policy_rules.c.org_id == bindparam("org_id"),
+        policy_rules.c.value_hash.in_([bindparam(name) for name in ("tag", "sender", "domain")]),
+    )
+)
+
+
+async def class_by_rule(db: Database, org_id: OrgId, tag: bytes, sender: bytes, domain: bytes) -> str | None:
+    """The class that a rule names: a tag in the subject comes first, then the sender, then the sender's domain."""
+    found = dict(await db.rows(_RULES, org_id=org_id, tag=tag, sender=sender, domain=domain))
+    return next((found[kind] for kind in ("tag", "sender", "domain") if kind in found), None)
+
+
+async def set_rule(tx: WriteTx[PolicyRuleSet], rule: Rule) -> None:
+    """In the place of any other rule of the same value."""
+    its = (policy_rules.c.org_id == rule.org_id, policy_rules.c.value_hash == rule.value_hash)
+    await tx.change(delete(policy_rules).where(*its))
+    await tx.change(insert(policy_rules).values(vars(rule)))
+
+
+async def remove_rule(tx: WriteTx[PolicyRuleRemoved], org_id: OrgId, value_hash: bytes) -> bool:
+    its = (policy_rules.c.org_id == org_id, policy_rules.c.value_hash == value_hash)
+    return await tx.change(delete(policy_rules).where(*its)) == 1
+
+
+async def rules(tx: ReadTx, org_id: OrgId) -> list[Rule]:
+    statement = select(policy_rules).where(policy_rules.c.org_id == org_id).order_by(policy_rules.c.set_at)
+    return [Rule(**row._mapping) for row in await tx.rows(statement)]
+
+
 # -- relays
 
-_RELAY_COLUMNS = (relays.c.id, relays.c.org_id, relays.c.name, relays.c.secret_hash)
-_BY_USERNAME = Hot(
-    lambda insert: select(*_RELAY_COLUMNS).where(
-        relays.c.username == bindparam("username"), relays.c.disabled_at.is_(None)
-    )
-)
-_BY_FINGERPRINT = Hot(
-    lambda insert: select(*_RELAY_COLUMNS).where(
-        relays.c.fingerprint == bindparam("fingerprint"), relays.c.disabled_at.is_(None)
-    )
-)
+_RELAY_COLUMNS = (relays.c.id, relays.c.org_id, relays.c.name, relay_credentials.c.secret_hash, relay_credentials.c.id)
+_IN_USE = (relays.c.disabled_at.is_(None), relay_credentials.c.disabled_at.is_(None))
+_KNOWN = select(*_RELAY_COLUMNS).join(relays, relays.c.id == relay_credentials.c.relay_id).where(*_IN_USE)
+_BY_USERNAME = Hot(lambda insert: _KNOWN.where(relay_credentials.c.username == bindparam("username")))
+_BY_FINGERPRINT = Hot(lambda insert: _KNOWN.where(relay_credentials.c.fingerprint == bindparam("fingerprint")))
 _USED = Hot(
     lambda insert: (
-        update(relays)
-        .where(relays.c.id == bindparam("relay"))
-        .values(used_at=bindparam("at", type_=relays.c.used_at.type))
+        update(relay_credentials)
+        .where(relay_credentials.c.id == bindparam("credential"))
+        .values(
+            used_at=bindparam("at", type_=relay_credentials.c.used_at.type),
+            used_from=bindparam("origin", type_=relay_credentials.c.used_from.type),
+        )
     ),
     returns_rows=False,
 )
@@ -221,15 +384,20 @@ class KnownRelay:
     org_id: OrgId
     name: str
     secret_hash: bytes | None
+    credential: CredentialId
 
 
 _ENABLED = Hot(
-    lambda insert: select(relays.c.id).where(relays.c.id == bindparam("relay"), relays.c.disabled_at.is_(None))
+    lambda insert: (
+        select(relays.c.id)
+        .join(relay_credentials, relay_credentials.c.relay_id == relays.c.id)
+        .where(relay_credentials.c.id == bindparam("credential"), *_IN_USE)
+    )
 )
 
 
-async def relay_enabled(db: Database, relay_id: RelayId) -> bool:
-    return await db.row(_ENABLED, relay=relay_id) is not None
+async def credential_enabled(db: Database, credential: str) -> bool:
+    return await db.row(_ENABLED, credential=credential) is not None
 
 
 async def relay_by_username(db: Database, username: str) -> KnownRelay | None:
@@ -242,12 +410,27 @@ async def relay_by_fingerprint(db: Database, fingerprint: str) -> KnownRelay | N
     return KnownRelay(*row) if row else None
 
 
-def relay_used(relay_id: RelayId, at: datetime) -> Statement:
-    return Statement(_USED, {"relay": relay_id, "at": micros(at)})
+def credential_used(credential: CredentialId, origin: str, at: datetime) -> Statement:
+    return Statement(_USED, {"credential": credential, "origin": origin[:64], "at": micros(at)})
 
 
-async def add_relay(tx: WriteTx[RelayAdded], relay: RelayRow) -> None:
+async def add_relay(tx: WriteTx[RelayAdded], relay: RelayRow, credential: CredentialRow) -> None:
     await tx.change(insert(relays).values(vars(relay)))
+    await tx.change(insert(relay_credentials).values(vars(credential)))
+
+
+async def add_credential(tx: WriteTx[RelayCredentialAdded], credential: CredentialRow) -> int:
+    """Adds one, and says how many of the relay are valid now. The relay's row is locked meanwhile."""
+    await tx.row(select(relays.c.id).where(relays.c.id == credential.relay_id).with_for_update())
+    await tx.change(insert(relay_credentials).values(vars(credential)))
+    its = (relay_credentials.c.relay_id == credential.relay_id, relay_credentials.c.disabled_at.is_(None))
+    row = await tx.row(select(func.count()).select_from(relay_credentials).where(*its))
+    return int(row[0]) if row else 0
+
+
+async def disable_credential(tx: WriteTx[RelayCredentialDisabled], credential: CredentialRow) -> bool:
+    enabled = (relay_credentials.c.id == credential.id, relay_credentials.c.disabled_at.is_(None))
+    return await tx.change(update(relay_credentials).where(*enabled).values(disabled_at=tx.event.at)) == 1
 
 
 async def disable_relay(tx: WriteTx[RelayDisabled], relay_id: RelayId) -> bool:
@@ -255,6 +438,29 @@ async def disable_relay(tx: WriteTx[RelayDisabled], relay_id: RelayId) -> bool:
     return await tx.change(update(relays).where(*enabled).values(disabled_at=tx.event.at)) == 1
 
 
+async def set_relay_domains(
+    tx: WriteTx[RelayDomainsSet], org_id: OrgId, relay_id: RelayId, names: Sequence[str]
+) -> None:
+    await tx.change(delete(relay_domains).where(relay_domains.c.relay_id == relay_id))
+    for name in names:
+        await tx.change(insert(relay_domains).values(relay_id=relay_id, domain=name, org_id=org_id))
+
+
 async def relays_of(tx: ReadTx, org_id: OrgId) -> list[RelayRow]:
     rows = await tx.rows(select(relays).where(relays.c.org_id == org_id).order_by(relays.c.id))
-    return [RelayRow(**{column.name: getattr(row, column.name) for column in relays.columns}) for row in rows]
+    return [RelayRow(**row._mapping) for row in rows]
+
+
+async def credentials_of(tx: ReadTx, org_id: OrgId) -> list[CredentialRow]:
+    """Every credential of an organisation's relays, oldest first."""
+    statement = select(relay_credentials).where(relay_credentials.c.org_id == org_id).order_by(relay_credentials.c.id)
+    return [CredentialRow(**row._mapping) for row in await tx.rows(statement)]
+
+
+async def domains_of_relays(tx: ReadTx, org_id: OrgId) -> dict[RelayId, list[str]]:
+    """The sender domains that relays are bound to; a relay that is not here may use all."""
+    found: dict[RelayId, list[str]] = {}
+    statement = select(relay_domains).where(relay_domains.c.org_id == org_id).order_by(relay_domains.c.domain)
+    for row in await tx.rows(statement):
+        found.setdefault(RelayId(row.relay_id), []).append(row.domain)
+    return found

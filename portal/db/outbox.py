@@ -75,8 +75,9 @@ def add(job: Job) -> Statement:
     return Statement(_ADD, values)
 
 
-async def enqueue(tx: BookkeepingTx, job: Job) -> None:
-    await tx.change(insert(outbox).values(_values(job)))
+async def enqueue(tx: BookkeepingTx, *jobs: Job) -> None:
+    for job in jobs:
+        await tx.change(insert(outbox).values(_values(job)))
 
 
 def _job(row: Row[Any]) -> Job:

@@ -1,6 +1,5 @@
 """Passkeys and the challenges of their ceremonies."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -132,11 +131,11 @@ async def begin(tx: BookkeepingTx, ceremony: Ceremony) -> None:
     await tx.change(insert(ceremonies).values(vars(ceremony)))
 
 
-async def take(tx: BookkeepingTx, challenge: bytes, purposes: Collection[str], bound_hash: bytes) -> Ceremony | None:
+async def take(tx: BookkeepingTx, challenge: bytes, purpose: str, bound_hash: bytes) -> Ceremony | None:
     """The ceremony of this challenge, which is gone from now on: of two answers at once, one finds it."""
     mine = (
         ceremonies.c.challenge == challenge,
-        ceremonies.c.purpose.in_(purposes),
+        ceremonies.c.purpose == purpose,
         ceremonies.c.bound_hash == bound_hash,
     )
     row = await tx.row(select(ceremonies).where(*mine))

@@ -87,6 +87,12 @@ class Sealed:
     address_sealed: bytes
 
 
+async def is_of(tx: ReadTx, org_id: OrgId, recipient_id: RecipientId) -> bool:
+    """Whether somebody is a recipient of this organisation."""
+    statement = select(recipients.c.id).where(recipients.c.id == recipient_id, recipients.c.org_id == org_id)
+    return await tx.row(statement) is not None
+
+
 async def known_addresses(tx: ReadTx, recipient_id: RecipientId) -> list[Sealed]:
     """Every address that is or was the person's."""
     now = await tx.rows(

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
+from portal.db import holds
 from portal.db.engine import Database
 from portal.db.hot import Hot, Statement
 from portal.db.tables import deliveries, grants, instant, replies, reply_files
@@ -142,8 +143,11 @@ async def settle(tx: WriteTx[ReplyHandedOver | ReplyFailed], reply_id: ReplyId, 
 
 
 async def abandoned(tx: ReadTx, before: datetime, limit: int) -> list[Reply]:
-    """Drafts begun before `before` and never sent."""
-    statement = select(replies).where(replies.c.state == "draft", replies.c.begun_at < before).limit(limit)
+    """Drafts begun before `before` and never sent; a hold keeps them too."""
+    statement = select(replies).join(deliveries, deliveries.c.id == replies.c.delivery_id)
+    statement = statement.where(replies.c.state == "draft", replies.c.begun_at < before, ~holds.on_delivery()).limit(
+        limit
+    )
     return [
         Reply(**{name: getattr(row, name) for name in Reply.__dataclass_fields__}) for row in await tx.rows(statement)
     ]

@@ -89,6 +89,10 @@ organisations = Table(
     Column("mail_from", String(320), nullable=False),
     Column("language", String(12), nullable=False),
     Column("kek_id", String(64), nullable=False),
+    Column("accent", String(7)),
+    Column("logo", LargeBinary),
+    Column("notice_words", Text),
+    Column("device_bound", Boolean, nullable=False, server_default="0"),
     _at("added_at"),
 )
 
@@ -97,7 +101,17 @@ org_domains = Table(
     metadata,
     Column("domain", String(253), primary_key=True),
     _org(),
+    Column("proof", String(12), nullable=False, server_default="operator"),
     _at("added_at"),
+)
+
+domain_claims = Table(
+    "domain_claims",
+    metadata,
+    Column("org_id", _ID, ForeignKey("organisations.id"), primary_key=True),
+    Column("domain", String(253), primary_key=True),
+    Column("token", String(64), nullable=False),
+    _at("made_at"),
 )
 
 policies = Table(
@@ -112,8 +126,23 @@ policies = Table(
     Column("retention_days", Integer, nullable=False),
     Column("reply_allowed", Boolean, nullable=False),
     Column("assurance", Integer, nullable=False),
+    Column("warn_days", Integer),
+    Column("notice_language", String(12)),
+    Column("unverified_notice", Boolean, nullable=False, server_default="1"),
     _at("set_at"),
     Index("uq_policies_version", "org_id", "name", "version", unique=True),
+)
+
+policy_rules = Table(
+    "policy_rules",
+    metadata,
+    Column("org_id", _ID, ForeignKey("organisations.id"), primary_key=True),
+    Column("value_hash", LargeBinary(32), primary_key=True),
+    Column("kind", String(8), nullable=False),
+    Column("value_sealed", LargeBinary, nullable=False),
+    Column("epoch_id", _ID, ForeignKey("epochs.id"), nullable=False),
+    Column("policy_name", String(63), nullable=False),
+    _at("set_at"),
 )
 
 relays = Table(
@@ -122,12 +151,31 @@ relays = Table(
     _id(),
     _org(),
     Column("name", String(100), nullable=False),
+    _at("added_at"),
+    _at("disabled_at", nullable=True),
+)
+
+relay_credentials = Table(
+    "relay_credentials",
+    metadata,
+    _id(),
+    _org(),
+    Column("relay_id", _ID, ForeignKey("relays.id"), nullable=False, index=True),
     Column("username", String(64), unique=True),
     Column("secret_hash", LargeBinary(32)),
     Column("fingerprint", String(64), unique=True),
     _at("added_at"),
     _at("used_at", nullable=True),
+    Column("used_from", String(64)),
     _at("disabled_at", nullable=True),
+)
+
+relay_domains = Table(
+    "relay_domains",
+    metadata,
+    Column("relay_id", _ID, ForeignKey("relays.id"), primary_key=True),
+    Column("domain", String(253), primary_key=True),
+    _org(),
 )
 
 recipients = Table(
@@ -171,6 +219,8 @@ messages = Table(
     _at("accepted_at"),
     _at("retain_until"),
     _at("disposed_at", nullable=True),
+    _at("uncertified_at", nullable=True),
+    Index("ix_messages_uncertified", "uncertified_at"),
     Index("ix_messages_list", "org_id", "id"),
     Index("ix_messages_sender", "org_id", "sender_hash"),
     Index("ix_messages_retention", "disposed_at", "retain_until"),
@@ -195,9 +245,12 @@ deliveries = Table(
     Column("state", String(12), nullable=False),
     Column("needs", Integer, nullable=False),
     Column("reply_allowed", Boolean, nullable=False),
+    Column("sender_hash", LargeBinary(32), nullable=False),
+    Column("policy_name", String(63), nullable=False),
     _at("accepted_at"),
     _at("expires_at"),
     _at("remind_at", nullable=True),
+    _at("warn_at", nullable=True),
     _at("noticed_at", nullable=True),
     _at("opened_at", nullable=True),
     _at("replied_at", nullable=True),
@@ -214,6 +267,15 @@ deliveries = Table(
     Index("ix_deliveries_inbox", "recipient_id", "id"),
     Index("ix_deliveries_expiry", "state", "expires_at"),
     Index("ix_deliveries_reminder", "remind_at"),
+    Index("ix_deliveries_warning", "warn_at"),
+    # What staff list and search by, newest first; each is a page however many there are.
+    Index("ix_deliveries_org", "org_id", "id"),
+    Index("ix_deliveries_sender", "org_id", "sender_hash", "id"),
+    Index("ix_deliveries_state", "org_id", "state", "id"),
+    Index("ix_deliveries_class", "org_id", "policy_name", "id"),
+    Index("ix_deliveries_bounced", "org_id", "bounced_at", "id"),
+    Index("ix_deliveries_not_noticed", "org_id", "notice_failed_at", "id"),
+    Index("ix_deliveries_asked", "org_id", "asked_at", "id"),
 )
 
 grants = Table(
@@ -512,6 +574,125 @@ throttles = Table(
     Column("count", Integer, nullable=False),
 )
 
+# -- staff
+
+staff = Table(
+    "staff",
+    metadata,
+    _id(),
+    _org(),
+    Column("role", String(12), nullable=False),
+    Column("address_hash", LargeBinary(32), nullable=False),
+    Column("address_sealed", LargeBinary, nullable=False),
+    Column("epoch_id", _ID, ForeignKey("epochs.id"), nullable=False),
+    Column("subject_hash", LargeBinary(32)),
+    Column("news", String(8), nullable=False, server_default="off"),
+    _at("news_at", nullable=True),
+    _at("added_at"),
+    _at("disabled_at", nullable=True),
+    Index("uq_staff_address", "org_id", "address_hash", unique=True),
+    Index("uq_staff_subject", "org_id", "subject_hash", unique=True),
+)
+
+
+def _staff_id(*, index: bool = True) -> Column[str]:
+    return Column("staff_id", _ID, ForeignKey("staff.id"), nullable=False, index=index or None)
+
+
+staff_invites = Table(
+    "staff_invites",
+    metadata,
+    Column("token_hash", LargeBinary(32), primary_key=True),
+    _org(),
+    _staff_id(),
+    _at("made_at"),
+    _at("expires_at"),
+    _at("used_at", nullable=True),
+)
+
+staff_passkeys = Table(
+    "staff_passkeys",
+    metadata,
+    _id(),
+    _org(),
+    _staff_id(),
+    Column("credential_id", LargeBinary(1023), nullable=False, unique=True),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("sign_count", BigInteger, nullable=False),
+    Column("backup_eligible", Boolean, nullable=False),
+    Column("backed_up", Boolean, nullable=False),
+    Column("transports", String(100), nullable=False),
+    Column("name", String(60), nullable=False),
+    _at("made_at"),
+    _at("used_at", nullable=True),
+)
+
+staff_sessions = Table(
+    "staff_sessions",
+    metadata,
+    Column("token_hash", LargeBinary(32), primary_key=True),
+    _org(),
+    _staff_id(),
+    Column("method", String(24), nullable=False),
+    Column("agent", String(80)),
+    _at("started_at"),
+    _at("proved_at"),
+    _at("seen_at"),
+    _at("ends_at"),
+    _at("ended_at", nullable=True),
+)
+
+staff_codes = Table(
+    "staff_codes",
+    metadata,
+    _id(),
+    _org(),
+    Column("address_hash", LargeBinary(32), nullable=False),
+    Column("browser_hash", LargeBinary(32), nullable=False),
+    Column("code_hash", LargeBinary(32), nullable=False),
+    Column("reference", String(8), nullable=False),
+    _at("made_at"),
+    _at("expires_at"),
+    Column("tries", Integer, nullable=False),
+    _at("used_at", nullable=True),
+    Index("ix_staff_codes_address", "org_id", "address_hash", "made_at"),
+    Index("ix_staff_codes_browser", "browser_hash"),
+)
+
+# -- holds, and what was destroyed
+
+holds = Table(
+    "holds",
+    metadata,
+    _id(),
+    _org(),
+    Column("reason", String(400), nullable=False),
+    Column("owner", String(64), nullable=False),
+    _at("review_at"),
+    _at("placed_at"),
+    # What is held: all that meets every criterion that is not empty.
+    Column("message_id", _ID, ForeignKey("messages.id"), index=True),
+    Column("recipient_id", _ID, ForeignKey("recipients.id"), index=True),
+    Column("sender_hash", LargeBinary(32), index=True),
+    Column("policy_name", String(63)),
+    _at("accepted_from", nullable=True),
+    _at("accepted_until", nullable=True),
+    _at("released_at", nullable=True),
+    Column("released_by", String(64)),
+    Column("release_reason", String(400)),
+    Index("ix_holds_org", "org_id", "released_at"),
+)
+
+certificates = Table(
+    "certificates",
+    metadata,
+    _id(),
+    _org(),
+    Column("messages", Integer, nullable=False),
+    Column("note", Text, nullable=False),
+    _at("made_at"),
+)
+
 audit_events = Table(
     "audit_events",
     metadata,
@@ -528,4 +709,6 @@ audit_events = Table(
     Column("detail", Text, nullable=False),
     Index("ix_audit_events_org", "org_id", "id"),
     Index("ix_audit_events_delivery", "delivery_id", "id"),
+    Index("ix_audit_events_message", "message_id", "id"),
+    Index("ix_audit_events_actor", "actor", "id"),
 )

@@ -6,16 +6,17 @@ The types here are what an edge (SMTP now) needs to speak with this chapter; por
 from dataclasses import dataclass
 from typing import Protocol
 
-from portal.model.ids import MessageId, OrgId, RelayId
+from portal.model.ids import CredentialId, MessageId, OrgId, RelayId
 
 
 @dataclass(frozen=True)
 class Relay:
-    """An authenticated relay of one organisation."""
+    """An authenticated relay of one organisation, and the credential it came with."""
 
     id: RelayId
     org_id: OrgId
     name: str
+    credential: CredentialId
 
 
 @dataclass(frozen=True)

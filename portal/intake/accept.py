@@ -16,7 +16,6 @@ from portal.db.hot import Statement
 from portal.db.tx import Change
 from portal.envelope import encode_fields
 from portal.intake import Accepted, Envelope, Relay
-from portal.intake.codes import check_code
 from portal.intake.preparing import Preparing
 from portal.mime.asked import Asked, asked_of
 from portal.mime.cover import Cover
@@ -37,9 +36,10 @@ from portal.model.events import SubmissionRefused as RefusedEvent
 from portal.model.ids import DeliveryId, MessageId, OrgId, RecipientId, ReplyId, is_id
 from portal.model.mails import MailKind
 from portal.model.parties import Address, address
-from portal.model.policy import DEFAULT_CLASS, Policy
+from portal.model.policy import DEFAULT_CLASS, Policy, tag_of
 from portal.sealing import GrantFor, Holder, Kind, add_grant, chosen
 from portal.sealing.announce import Announcer
+from portal.sealing.chosen import check_code
 from portal.sealing.seal import Container, SealedStream, Sealer
 
 MAX_RECEIVED = 50
@@ -90,7 +90,7 @@ class Acceptance:
         try:
             if received > MAX_RECEIVED:
                 raise MailLoop(f"{received} Received fields")
-            self._wish = await house.wish(relay.org_id, head, message_id, answered(head), len(people))
+            self._wish = await house.wish(relay.org_id, head, cover, answered(head), len(people))
             await house.check_reach(self._wish, new.values())
         except SubmissionRefused as error:
             await self.abort()
@@ -130,6 +130,7 @@ class Acceptance:
         message_id = MessageId(self._container.id)
         ids = [DeliveryId(house.source.new_id()) for _ in people]
         sender = await house.sealer.field(org_id, message_id, "sender", cover.sender.encode())
+        sender_hash = house.sealer.index(org_id, "sender", str(address(cover.sender)))
         rows = [person.added for person in people.values() if person.added]
         rows.append(
             messages.add_message(
@@ -140,7 +141,7 @@ class Acceptance:
                 blob_key=self._stream.key,
                 size=self._stream.size,
                 heading_sealed=self._container.seal(Kind.HEADING, cover.dump()),
-                sender_hash=house.sealer.index(org_id, "sender", str(address(cover.sender))),
+                sender_hash=sender_hash,
                 sender_sealed=sender.sealed,
                 epoch_id=sender.epoch_id,
                 accepted_at=now,
@@ -148,7 +149,7 @@ class Acceptance:
             )
         )
         for delivery_id, person in zip(ids, people.values(), strict=True):
-            rows += await self._delivery(delivery_id, person.id, policy, key, language, now)
+            rows += await self._delivery(delivery_id, person.id, policy, key, sender_hash, language, now)
             rows += await self._given(delivery_id, person.id, now)
         if wish.thread:
             rows.append(threads.keep(org_id, wish.thread, wish.needs, now))
@@ -175,6 +176,7 @@ class Acceptance:
         recipient_id: RecipientId,
         policy: Policy,
         key: bytes,
+        sender_hash: bytes,
         language: str,
         now: datetime,
     ) -> list[Statement]:
@@ -190,9 +192,12 @@ class Acceptance:
                 recipient_id=recipient_id,
                 needs=int(self._wish.needs),
                 reply_allowed=policy.reply_allowed,
+                sender_hash=sender_hash,
+                policy_name=policy.name,
                 accepted_at=now,
                 expires_at=expires_at,
                 remind_at=policy.remind_at(expires_at),
+                warn_at=policy.warn_at(expires_at),
             ),
             messages.add_received(key=key, recipient_id=recipient_id, org_id=org_id, delivery_id=delivery_id),
             add_grant(grant),
@@ -290,9 +295,7 @@ class House:
         )
         return Person(recipient_id, added)
 
-    async def wish(
-        self, org_id: OrgId, head: bytes, message_id: str, answers: tuple[str, ...], recipients: int
-    ) -> Wish:
+    async def wish(self, org_id: OrgId, head: bytes, cover: Cover, answers: tuple[str, ...], recipients: int) -> Wish:
         """What a message comes under. Raises AskedMalformed, ClassUnknown, NoTexts, and RecipientRefused without a default class."""
         asked = asked_of(head)
         if asked.access_code is not None:
@@ -301,7 +304,8 @@ class House:
             raise AskedMalformed("a phone number for several recipients")
         if asked.phone is not None and not self._texts:
             raise NoTexts("no provider of texts")
-        found = await orgs.policy_in_force(self.db, org_id, asked.cls or DEFAULT_CLASS)
+        ruled = None if asked.cls else await self._class_by_rule(org_id, cover)
+        found = await orgs.policy_in_force(self.db, org_id, asked.cls or ruled or DEFAULT_CLASS)
         if found is None and asked.cls is None:
             raise RecipientRefused(f"organisation {org_id} has no policy {DEFAULT_CLASS}")
         if found is None:
@@ -309,8 +313,16 @@ class House:
         policy, language = found
         floor = await threads.floor(self.db, org_id, *self._known(org_id, answers))
         code_hash = await chosen.hashed(asked.access_code) if asked.access_code is not None else None
+        message_id = cover.message_id
         thread = self.sealer.index(org_id, "thread", message_id) if message_id else None
         return Wish(asked, policy, language, max(policy.assurance, floor), code_hash, thread)
+
+    async def _class_by_rule(self, org_id: OrgId, cover: Cover) -> str | None:
+        """The class that the organisation's own rules name for this subject or sender."""
+        sender = address(cover.sender)
+        values = {"tag": tag_of(cover.heading.subject), "sender": str(sender), "domain": sender.domain}
+        hashed = {kind: self.sealer.index(org_id, f"rule {kind}", value) for kind, value in values.items()}
+        return await orgs.class_by_rule(self.db, org_id, **hashed)
 
     def _known(self, org_id: OrgId, answers: tuple[str, ...]) -> tuple[list[bytes], list[ReplyId]]:
         """What a message answers: other messages by the hash of their ids, and replies of recipients, whose id is ours."""

@@ -14,7 +14,7 @@ from portal.intake.accept import House
 from portal.intake.report import ReportSubmission, return_token
 from portal.model.errors import MailLoop, PortalError, RecipientIsYours, RecipientRefused, RelayUnknown, SenderNotYours
 from portal.model.events import RelayRefused, SubmissionRefused, Who
-from portal.model.ids import RelayId
+from portal.model.ids import CredentialId
 from portal.model.links import keyed_hash, token_hash
 from portal.model.parties import address
 
@@ -30,7 +30,7 @@ class IntakeDoor:
         self.limits = limits
         self._db, self._house, self._source = db, house, source
         self._key, self._return_domain = credentials_key, return_domain
-        self._seen: dict[RelayId, datetime] = {}
+        self._seen: dict[CredentialId, datetime] = {}
 
     async def relay_by_password(self, name: str, password: str, origin: str) -> Relay:
         written = name.isascii() and name.isprintable()  # else no relay's: PostgreSQL takes no NUL in a text
@@ -40,21 +40,21 @@ class IntakeDoor:
             hashed = keyed_hash(self._key, "name", name).hex()
             await self._db.record(RelayRefused(at=self._source.now(), who=Who.STRANGER, origin=origin, name=hashed))
             raise RelayUnknown("no such relay, or another password")
-        return await self._known(known)
+        return await self._known(known, origin)
 
     async def relay_by_certificate(self, fingerprint: str, origin: str) -> Relay | None:
         known = await orgs.relay_by_fingerprint(self._db, fingerprint)
-        return await self._known(known) if known else None
+        return await self._known(known, origin) if known else None
 
-    async def _known(self, known: orgs.KnownRelay) -> Relay:
-        now = self._source.now()
-        if known.id not in self._seen or now - self._seen[known.id] > _SEEN_EVERY:
-            self._seen[known.id] = now
-            await self._db.note(orgs.relay_used(known.id, now))
-        return Relay(known.id, known.org_id, known.name)
+    async def _known(self, known: orgs.KnownRelay, origin: str) -> Relay:
+        now, credential = self._source.now(), known.credential
+        if credential not in self._seen or now - self._seen[credential] > _SEEN_EVERY:
+            self._seen[credential] = now
+            await self._db.note(orgs.credential_used(credential, origin, now))
+        return Relay(known.id, known.org_id, known.name, credential)
 
     async def check_sender(self, relay: Relay, mail_from: str, origin: str) -> None:
-        if not await orgs.relay_enabled(self._db, relay.id):  # disabled while its connection stayed open
+        if not await orgs.credential_enabled(self._db, relay.credential):  # disabled while its connection stayed open
             await self.refuse(relay, origin, "RelayUnknown")
             raise RelayUnknown("the relay was disabled")
         if not mail_from:  # RFC 5321 4.5.5: only reports have none, and only a return path takes them
@@ -68,6 +68,9 @@ class IntakeDoor:
         if owner is None or owner.org_id != relay.org_id:
             await self.refuse(relay, origin, "SenderNotYours")
             raise SenderNotYours("the sender's domain is not one of the relay's organisation")
+        if not await orgs.relay_may_send_for(self._db, relay.id, sender.domain):
+            await self.refuse(relay, origin, "SenderNotYours")
+            raise SenderNotYours("the relay may not hand over mail of this sender domain")
         if sender == address(owner.mail_from):
             # The relay's fallback has brought the portal's own mail here: a notice about a notice would follow.
             await self.refuse(relay, origin, "MailLoop")

@@ -1,6 +1,6 @@
 """The local keyring: a folder of small files, 0600 in folders of 0700.
 
-    secrets/<name>.key              32 bytes: HMAC keys for codes, credentials, references and form tokens
+    secrets/<name>.key              32 bytes: HMAC keys for codes, credentials, references and form tokens; the seed that signs
     orgs/<org>/index.key            32 bytes: HMAC key for look-up hashes
     orgs/<org>/current              the id of the KEK that new epochs are wrapped to
     orgs/<org>/<kek>.public         ML-KEM-768 encapsulation key (1,184 bytes) and X25519 public key (32)
@@ -26,7 +26,7 @@ from portal.model.errors import ContentDamaged, KeysAway, RefusesToStart
 from portal.model.ids import EpochId, KekId, OrgId
 
 SUITE = "HPKE-MLKEM768-X25519-HKDF-SHA256-AES-256-GCM"
-SECRETS = ("codes", "credentials", "references", "tokens")
+SECRETS = ("codes", "credentials", "references", "signing", "tokens")
 _HPKE = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
 _SEED = 64
 
@@ -73,6 +73,16 @@ class Keyring:
         for name in SECRETS:
             _write(self.folder / "secrets" / f"{name}.key", secrets.token_bytes(32))
 
+    def add_missing(self) -> list[str]:
+        """Makes the secrets that this version needs beyond an earlier one's; says which. A keyring that is not there stays so."""
+        folder = self.folder / "secrets"
+        made = [
+            name for name in SECRETS if name == "signing" and folder.is_dir() and not (folder / f"{name}.key").exists()
+        ]
+        for name in made:
+            _write(folder / f"{name}.key", secrets.token_bytes(32))
+        return made
+
     def add_organisation(self, org_id: OrgId) -> KekId:
         """Makes an organisation's index key and first KEK."""
         folder = self._org(org_id)
@@ -114,6 +124,7 @@ class Keyring:
             if not (self.folder / "secrets" / f"{name}.key").is_file():
                 raise RefusesToStart(
                     f"there is no keyring at {self.folder} (secrets/{name}.key is missing); restore it from its backup"
+                    " (after an upgrade: run `portal migrate`)"
                 )
 
     def check(self, org_id: OrgId, slug: str, kek_ids: set[KekId], *, secret: bool) -> None:

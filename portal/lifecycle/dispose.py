@@ -5,14 +5,16 @@ crash at intake left behind: blobs that no row knows.
 """
 
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from portal.blobs import BlobStore
 from portal.clock import Source
-from portal.db import deliveries, grants, limits, links, messages, replies
+from portal.db import deliveries, grants, holds, limits, links, messages, replies, staff
 from portal.db.deliveries import Delivery
 from portal.db.engine import Database, Stale
-from portal.model.events import DeliveryDisposed, Facts, MessageDisposed, Who
+from portal.lifecycle.certify import Certificates
+from portal.lifecycle.end import WORKER
+from portal.model.events import By, DeliveryDisposed, Facts, MessageDisposed, ReportRead
 from portal.model.ids import BlobKey, DeliveryId, MessageId, OrgId
 from portal.model.message import DeliveryState
 
@@ -23,28 +25,40 @@ _BATCH = 200
 
 
 class Disposition:
-    """See the module. Holds no keys: destroying needs none."""
+    """See the module. Holds no key that opens: destroying needs none."""
 
-    def __init__(self, db: Database, blobs: BlobStore, source: Source) -> None:
-        self._db, self._blobs, self._source = db, blobs, source
+    def __init__(self, db: Database, blobs: BlobStore, source: Source, certificates: Certificates) -> None:
+        self._db, self._blobs, self._source, self._certificates = db, blobs, source, certificates
 
-    async def due(self) -> list[Delivery]:
-        """What `run` would dispose of now: the dry run."""
+    async def due(self, org_id: OrgId | None = None, limit: int = 10_000) -> list[Delivery]:
+        """What `run` would destroy now: the dry run."""
         async with self._db.read() as tx:
-            return await deliveries.past_retention(tx, self._source.now(), 10_000)
+            return await deliveries.past_retention(tx, self._source.now(), limit, org_id)
 
-    async def run(self, limit: int = _BATCH) -> int:
-        """Disposes of what retention has released, and of content left over by a crash; returns how many messages."""
+    async def dry_run(self, org_id: OrgId, by: By, limit: int = 200) -> list[Delivery]:
+        """What would go, for somebody who looks: on record."""
+        found = await self.due(org_id, limit)
+        await self._db.record(ReportRead(**by.facts(self._source.now(), org_id), report="disposition", rows=len(found)))
+        return found
+
+    async def run(self, limit: int = _BATCH, org_id: OrgId | None = None) -> int:
+        """Destroys what retention has released and no hold keeps, and what a crash left over; certifies it. Returns how many
+        messages."""
         async with self._db.read() as tx:
-            due = await deliveries.past_retention(tx, self._source.now(), limit)
+            due = await deliveries.past_retention(tx, self._source.now(), limit, org_id)
         for delivery in due:
             with suppress(Stale):
                 await self._destroy(delivery)
-        return await self._delete_emptied(limit)
+        count = await self._delete_emptied(limit)
+        await self._certificates.issue()
+        return count
 
     async def _destroy(self, delivery: Delivery) -> None:
         event = DeliveryDisposed(**self._facts(delivery.org_id, delivery.message_id, delivery.id), rule="retention")
         async with self._db.write(event) as tx:
+            await holds.lock(tx, delivery.org_id)
+            if await holds.is_held(tx, delivery.id):
+                raise Stale("a hold was placed meanwhile")
             answers = await messages.replies_to(tx, delivery.message_id, delivery.id)
             await grants.destroy_for(tx, delivery.id, answers)
             if not await deliveries.end(tx, delivery, DeliveryState.DISPOSED, "retention"):
@@ -74,38 +88,31 @@ class Disposition:
         async with self._db.bookkeeping() as changed:
             await links.forget_old_codes(changed, now - timedelta(days=2))
             await limits.forget_old(changed, now - timedelta(days=2))
+            await staff.forget_old(changed, now - timedelta(days=2))
             await grants.forget_unused_epochs(changed, now - timedelta(days=1))
-        orphans = await self.orphans()
-        for key in orphans:
+        lost = await orphans(self._db, self._blobs, now)
+        for key in lost:
             await self._blobs.delete(key)
-        return len(orphans) + await self._blobs.sweep(now - ORPHAN_AGE)
-
-    async def orphans(self) -> list[BlobKey]:
-        """Blobs older than a day that no row knows."""
-        before = self._source.now() - ORPHAN_AGE
-        found: list[BlobKey] = []
-        page: list[BlobKey] = []
-        async for key, made_at in self._blobs.list():
-            if made_at < before:
-                page.append(key)
-            if len(page) == _BATCH:
-                found += await self._unknown(page)
-                page = []
-        return found + await self._unknown(page)
-
-    async def _unknown(self, keys: list[BlobKey]) -> list[BlobKey]:
-        async with self._db.read() as tx:
-            known = await messages.known_blobs(tx, keys)
-        return [key for key in keys if key not in known]
+        return len(lost) + await self._blobs.sweep(now - ORPHAN_AGE)
 
     def _facts(self, org_id: OrgId, message_id: MessageId, delivery_id: DeliveryId | None) -> Facts:
-        return Facts(
-            at=self._source.now(),
-            who=Who.WORKER,
-            actor="",
-            org_id=org_id,
-            message_id=message_id,
-            delivery_id=delivery_id,
-            session=None,
-            origin=None,
-        )
+        return WORKER.facts(self._source.now(), org_id, message_id, delivery_id)
+
+
+async def orphans(db: Database, blobs: BlobStore, now: datetime) -> list[BlobKey]:
+    """Blobs older than a day that no row knows."""
+    found: list[BlobKey] = []
+    page: list[BlobKey] = []
+    async for key, made_at in blobs.list():
+        if made_at < now - ORPHAN_AGE:
+            page.append(key)
+        if len(page) == _BATCH:
+            found += await _unknown(db, page)
+            page = []
+    return found + await _unknown(db, page)
+
+
+async def _unknown(db: Database, keys: list[BlobKey]) -> list[BlobKey]:
+    async with db.read() as tx:
+        known = await messages.known_blobs(tx, keys)
+    return [key for key in keys if key not in known]

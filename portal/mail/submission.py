@@ -34,12 +34,19 @@ class Submission:
             raise RefusesToStart(f"PORTAL_SUBMISSION_CA: {ca} can't be read: {error}") from error
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
 
-    async def submit(self, mail_from: str, rcpt_to: str, raw: bytes) -> Submitted:
+    async def submit(self, mail_from: str, rcpt_to: str, raw: bytes, *, tls_all_the_way: bool = False) -> Submitted:
         utf8 = not (mail_from.isascii() and rcpt_to.isascii())
         async with _Translating(), self._session() as client:
             options = ["SMTPUTF8"] if utf8 else []
             if client.supports_extension("8bitmime"):
                 options.append("BODY=8BITMIME")
+            if tls_all_the_way:
+                if not client.supports_extension("requiretls"):
+                    raise SubmissionFailed(
+                        "the class allows no unverified hop, and the submission host offers no REQUIRETLS",
+                        transient=False,
+                    )
+                options.append("REQUIRETLS")
             await client.mail(mail_from, options=options, encoding="utf-8" if utf8 else "ascii")
             await client.rcpt(rcpt_to, encoding="utf-8" if utf8 else "ascii")
             reply = await _answer(client, raw)

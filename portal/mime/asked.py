@@ -3,7 +3,7 @@
 `X-Portal-Class`, `X-Portal-Access-Code`, `X-Portal-Access-Hint`, `X-Portal-Phone`. Read by intake out of the header block; linear and
 bounded as `heading_of` is. What is written twice with different values, can't be what it says, or stands where no field is read any
 more, is refused and never guessed: a message must not come under a weaker class than its sender asked for. Whether an access code is
-good enough is judged in portal/intake/codes.py, in the form that is hashed.
+good enough is judged in portal/sealing/chosen.py, in the form that is hashed.
 """
 
 import re

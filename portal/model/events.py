@@ -18,6 +18,7 @@ class Who(StrEnum):
     RECIPIENT = "recipient"
     RELAY = "relay"
     OPERATOR = "operator"
+    STAFF = "staff"
     WORKER = "worker"
     STRANGER = "stranger"
     """Nobody has signed in yet: a person with a link, or a machine that fetches one."""
@@ -34,6 +35,34 @@ class Facts(TypedDict):
     delivery_id: DeliveryId | None
     session: str | None
     origin: str | None
+
+
+@dataclass(frozen=True)
+class By:
+    """Who acts, for the record."""
+
+    who: Who
+    actor: str = ""
+    session: str | None = None
+    origin: str | None = None
+
+    def facts(
+        self,
+        at: datetime,
+        org_id: OrgId | None,
+        message_id: MessageId | None = None,
+        delivery_id: DeliveryId | None = None,
+    ) -> Facts:
+        return Facts(
+            at=at,
+            who=self.who,
+            actor=self.actor,
+            org_id=org_id,
+            message_id=message_id,
+            delivery_id=delivery_id,
+            session=self.session,
+            origin=self.origin,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +106,7 @@ class Event:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in own if value is not None}
 
 
-# -- set up by an operator
+# -- set up by an operator or an admin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +126,30 @@ class OrganisationChanged(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class DomainAdded(Event):
-    """`portal org domain add` let senders of a domain use the portal."""
+    """Senders of a domain may use the portal from now on. `proof` is `operator`, or `dns` for a TXT record that was found."""
+
+    domain: str
+    proof: str = "operator"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainClaimed(Event):
+    """An admin said that a domain is the organisation's; a TXT record is to prove it."""
+
+    domain: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainNotProved(Event):
+    """The TXT record of a claimed domain was looked for and not found. `reason` says what was."""
+
+    domain: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainRemoved(Event):
+    """Senders of a domain can't use the portal any more; what they sent stays."""
 
     domain: str
 
@@ -113,19 +165,63 @@ class PolicySet(Event):
     reply_allowed: bool
     assurance: int
     reminder_days: int | None
+    warn_days: int | None = None
+    notice_language: str | None = None
+    unverified_notice: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyRuleSet(Event):
+    """Mail of a sender, a sender's domain or with a tag in its subject comes under a class from now on. `rule` is a keyed hash."""
+
+    kind_of_rule: str
+    rule: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyRuleRemoved(Event):
+    """Such a rule was taken away."""
+
+    rule: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class RelayAdded(Event):
-    """`portal relay add` made a credential for a relay. `relay` is its id."""
+    """A relay was made, with its first credential. `relay` is its id."""
 
     relay: str
     by_certificate: bool
 
 
 @dataclass(frozen=True, kw_only=True)
+class RelayCredentialAdded(Event):
+    """A relay got a second credential, so that it can change over; both are valid until the older one is disabled."""
+
+    relay: str
+    credential: str
+    by_certificate: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelayCredentialDisabled(Event):
+    """One credential of a relay was taken out of use."""
+
+    relay: str
+    credential: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelayDomainsSet(Event):
+    """Which sender domains a relay may hand over mail of; none named means every one of the organisation."""
+
+    relay: str
+    domains: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RelayDisabled(Event):
-    """A relay's credential was taken out of use."""
+    """A relay was taken out of use, with all its credentials."""
 
     relay: str
 
@@ -581,6 +677,57 @@ class DeliveryExtended(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoticeRequested(Event):
+    """Somebody asked that the notice be sent once more, with a new link."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassRaised(Event):
+    """A message was put under another class, which asks for no less. `before` and `name` are classes with their versions."""
+
+    before: str
+    name: str
+    needs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageMisdirected(Event):
+    """A message went to the wrong person: all deliveries are taken back and the message is held. `opened` names those that had
+    been opened by then."""
+
+    reason: str
+    hold: str
+    opened: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldPlaced(Event):
+    """Nothing that meets the criteria is destroyed until the hold is released. `criteria` names them, without their values."""
+
+    hold: str
+    criteria: tuple[str, ...]
+    owner: str
+    review: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldReleased(Event):
+    """A hold was released; retention goes on from where it stands."""
+
+    hold: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateIssued(Event):
+    """A signed certificate says what was destroyed, when, and by which rule. `messages` counts them; `digest` is of its text."""
+
+    certificate: str
+    messages: int
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeliveryDisposed(Event):
     """A delivery's grant was destroyed: nobody can open it again."""
 
@@ -594,20 +741,139 @@ class MessageDisposed(Event):
     blobs: int
 
 
+# -- staff
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaffInvited(Event):
+    """A link was made by which a member of the staff sets up a passkey: once, within a day."""
+
+    staff: str
+    role: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaffJoined(Event):
+    """Somebody has an account now: a sender who proved the address that messages went out from, or whom the identity provider sent."""
+
+    staff: str
+    role: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaffPasskeyAdded(Event):
+    """A member of the staff bound a passkey. `invited` is set when the invitation's link did it."""
+
+    staff: str
+    passkey: str
+    backed_up: bool
+    invited: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaffPasskeyRemoved(Event):
+    """A member of the staff removed a passkey; the sessions it began ended."""
+
+    passkey: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaffCodeRequested(Event):
+    """Somebody asked that a code for signing in be sent to a sender's address. `code_id` names the code, never its digits."""
+
+    code_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaffSignedIn(Event):
+    """A member of the staff signed in. `method` is `passkey`, `emailed-code` or `identity-provider`."""
+
+    method: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaffProved(Event):
+    """A signed-in member of the staff showed once more that it is her. `before` is the session it replaced."""
+
+    method: str
+    before: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaffSignInFailed(Event):
+    """A sign-in of staff failed. `reason` is for auditors."""
+
+    method: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaffSignedOut(Event):
+    """A member of the staff ended her session."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaffSessionsEnded(Event):
+    """Sessions of a member of the staff were ended from elsewhere."""
+
+    staff: str
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaffRoleChanged(Event):
+    """A member of the staff got another role; her sessions ended."""
+
+    staff: str
+    before: str
+    role: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaffDisabled(Event):
+    """A member of the staff was shut out, with all sessions and passkeys."""
+
+    staff: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaffDenied(Event):
+    """A member of the staff asked for what her role does not allow, or for what is not her organisation's or not her own."""
+
+    verb: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewsChosen(Event):
+    """A sender chose when to be told of her messages: `off`, `each` or `daily`."""
+
+    news: str
+
+
 # -- looked at by staff and operators
 
 
 @dataclass(frozen=True, kw_only=True)
 class MessagesListed(Event):
-    """`portal message list` or `show` looked up metadata. `query` names the filters used, without their values."""
+    """Somebody listed, searched or looked at deliveries: who, when, how far, never what. `query` names the filters used;
+    `recipient` is the person searched for."""
 
     query: tuple[str, ...]
     found: int
+    recipient: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportRead(Event):
+    """Staff read a report, such as `unread`, `requests`, `disposition` or a certificate."""
+
+    report: str
+    rows: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditExported(Event):
-    """`portal audit list` or `export` read the log."""
+    """Somebody listed or exported the log."""
 
     rows: int
     format: str

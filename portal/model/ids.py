@@ -21,6 +21,10 @@ PartId = NewType("PartId", str)
 PasskeyId = NewType("PasskeyId", str)
 MemberId = NewType("MemberId", str)
 RecoveryId = NewType("RecoveryId", str)
+StaffId = NewType("StaffId", str)
+HoldId = NewType("HoldId", str)
+CertificateId = NewType("CertificateId", str)
+CredentialId = NewType("CredentialId", str)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -39,6 +43,12 @@ def uuid7(now: datetime, randomness: bytes) -> str:
     number = milliseconds << 80 | 0x7 << 76 | (fraction * 4096 // 1000) << 64
     number |= 0x2 << 62 | int.from_bytes(randomness, "big") >> 2
     return str(UUID(int=number))
+
+
+def first_id(at: datetime) -> str:
+    """Sorts before every id made from the millisecond of `at` on, and after those made before it."""
+    milliseconds = max(0, (at - _EPOCH) // timedelta(milliseconds=1))
+    return str(UUID(int=milliseconds << 80))
 
 
 def is_id(text: str) -> bool:

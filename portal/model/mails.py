@@ -15,10 +15,19 @@ class MailKind(StrEnum):
     """A code by SMS or voice."""
     CHANGED = "changed"
     """News for a person about her own ways in."""
+    EXPIRING = "expiring"
+    """To the sender: a message will soon end unread."""
+    UNREAD = "unread"
+    """To the sender: a message has ended unread."""
+    STAFF_CODE = "staff-code"
+    """A code by which a sender signs in to the console."""
+    NEWS = "news"
+    """To a sender who wants it: what happened to her messages."""
 
 
 _TRIES_FOR = {
     MailKind.CODE: timedelta(minutes=10),
+    MailKind.STAFF_CODE: timedelta(minutes=10),
     MailKind.TEXT: timedelta(minutes=10),
     MailKind.NOTICE: timedelta(days=2),
     MailKind.REPLY: timedelta(days=5),

@@ -60,3 +60,36 @@ class ChangePayload:
     @staticmethod
     def load(dumped: bytes) -> "ChangePayload":
         return ChangePayload(**json.loads(dumped))
+
+
+@dataclass(frozen=True)
+class StaffCodePayload:
+    """What the mail with a sender's code says, where it goes, and the token of its return path."""
+
+    to: str
+    code: str
+    reference: str
+    return_token: str
+
+    def dump(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @staticmethod
+    def load(dumped: bytes) -> "StaffCodePayload":
+        return StaffCodePayload(**json.loads(dumped))
+
+
+@dataclass(frozen=True)
+class NewsPayload:
+    """What a sender is told of her messages: `lines` are (what happened, when, of which message, for whom partly hidden)."""
+
+    to: str
+    lines: tuple[tuple[str, str, str, str], ...]
+
+    def dump(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @staticmethod
+    def load(dumped: bytes) -> "NewsPayload":
+        values = json.loads(dumped)
+        return NewsPayload(values["to"], tuple((a, b, c, d) for a, b, c, d in values["lines"]))

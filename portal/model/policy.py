@@ -1,12 +1,21 @@
 """What an organisation asks for its messages. A message keeps the version it came under."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from portal.model.assurance import Assurance
+from portal.model.errors import InputRefused
 from portal.model.ids import OrgId, PolicyId
 
 DEFAULT_CLASS = "default"
+_TAG = re.compile(r"\[([^\[\]]{1,40})\]")
+
+
+def tag_of(subject: str) -> str:
+    """The first tag of a subject, such as `secure` of `Re: [Secure] Your results`, lower case; empty when there is none."""
+    found = _TAG.search(subject[:400])
+    return " ".join(found[1].casefold().split()) if found else ""
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,12 @@ class Policy:
     """How long after acceptance the content is kept; it is disposed of then, expired or not."""
     reply_allowed: bool = True
     assurance: Assurance = Assurance.MAILBOX
+    warn_days: int | None = 3
+    """How many days before an unread message's end its sender is told."""
+    notice_language: str | None = None
+    """Language of its notices; None for the organisation's."""
+    unverified_notice: bool = True
+    """Whether a notice may go over hops whose TLS nobody verified; if not, it is submitted with REQUIRETLS (RFC 8689)."""
 
     def expires_at(self, accepted_at: datetime) -> datetime:
         return accepted_at + timedelta(days=self.life_days)
@@ -32,5 +47,27 @@ class Policy:
     def remind_at(self, expires_at: datetime) -> datetime | None:
         return None if self.reminder_days is None else expires_at - timedelta(days=self.reminder_days)
 
+    def warn_at(self, expires_at: datetime) -> datetime | None:
+        return None if self.warn_days is None else expires_at - timedelta(days=self.warn_days)
+
     def retain_until(self, accepted_at: datetime) -> datetime:
         return accepted_at + timedelta(days=max(self.retention_days, self.life_days))
+
+
+MOST_DAYS = 3660
+"""Ten years: longer than any rule asks, and within what dates can say."""
+
+
+def check_policy(policy: Policy) -> None:
+    """Raises InputRefused for what makes no sense, or would strand messages."""
+    for field, days in (("life_days", policy.life_days), ("retention_days", policy.retention_days)):
+        if not 1 <= days <= MOST_DAYS:
+            raise InputRefused(f"Give a number of days from 1 to {MOST_DAYS}.", field)
+    if policy.reminder_days is not None and not 1 <= policy.reminder_days < policy.life_days:
+        raise InputRefused("A reminder comes at least a day before the end, and after the notice.", "reminder_days")
+    if policy.retention_days < policy.life_days:
+        raise InputRefused("Messages must be kept at least as long as they can be read.", "retention_days")
+    if policy.warn_days is None:
+        raise InputRefused(
+            "Somebody must hear of a message that nobody reads: give the days before its end.", "warn_days"
+        )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from portal.clock import Source
-from portal.db import deliveries, given, messages, outbox
+from portal.db import deliveries, given, messages, orgs, outbox
 from portal.db.deliveries import Delivery
 from portal.db.engine import Database
 from portal.db.orgs import Organisation
@@ -29,9 +29,18 @@ from portal.model.events import (
 from portal.model.ids import JobId
 from portal.model.mails import MailKind
 from portal.model.message import READABLE
-from portal.model.notice import ChangePayload, CodePayload, NoticePayload
+from portal.model.notice import ChangePayload, CodePayload, NewsPayload, NoticePayload, StaffCodePayload
 from portal.notify.dsn import delivery_report
-from portal.notify.notice import Letters, Told, letter_to_sender, mail_of_change, mail_with_code, mail_with_link
+from portal.notify.notice import (
+    Letters,
+    Told,
+    letter_to_sender,
+    mail_of_change,
+    mail_of_news,
+    mail_with_code,
+    mail_with_link,
+    mail_with_staff_code,
+)
 from portal.phone import Channel, Spoken, Texter
 from portal.sealing import Field
 from portal.sealing.open import Fields
@@ -48,6 +57,8 @@ class _Ready:
     mail_from: str
     rcpt_to: str
     raw: bytes
+    tls_all_the_way: bool = False
+    """The class allows no hop whose TLS nobody verified (REQUIRETLS, RFC 8689)."""
 
 
 class Dispatch:
@@ -62,11 +73,13 @@ class Dispatch:
         source: Source,
         *,
         base_url: str,
+        console_url: str,
         return_domain: str,
         texter: Texter | None = None,
     ) -> None:
         self._db, self._fields, self._letters, self._mailer, self._source = db, fields, letters, mailer, source
-        self._base_url, self._domain, self._texter = base_url, return_domain, texter
+        self._base_url, self._console_url = base_url, console_url
+        self._domain, self._texter = return_domain, texter
 
     async def send(self, job: outbox.Job, organisation: Organisation) -> Submitted:
         """Raises NotNeeded, SubmissionFailed, KeysAway."""
@@ -77,7 +90,7 @@ class Dispatch:
         if job.kind == MailKind.TEXT:
             return await self._text(job, organisation, delivery)
         mail = await self._mail(MailKind(job.kind), job, organisation, delivery)
-        return await self._mailer.submit(mail.mail_from, mail.rcpt_to, mail.raw)
+        return await self._mailer.submit(mail.mail_from, mail.rcpt_to, mail.raw, tls_all_the_way=mail.tls_all_the_way)
 
     async def _mail(self, kind: MailKind, job: outbox.Job, organisation: Organisation, delivery: Delivery) -> _Ready:
         now = self._source.now()
@@ -90,7 +103,9 @@ class Dispatch:
             to = await self._recipient(delivery)
             told = self._told(organisation, payload.language, to, now, job.id)
             raw = mail_with_link(self._letters, told, kind.value, payload, delivery.expires_at)
-            return _Ready(f"bounce+{payload.return_token}@{self._domain}", to, raw)
+            async with self._db.read() as tx:
+                unverified = await orgs.unverified_notice(tx, delivery.message_id)
+            return _Ready(f"bounce+{payload.return_token}@{self._domain}", to, raw, not unverified)
         if kind is MailKind.CODE:
             if now >= job.give_up_at:  # after a long stop: its time is over, and nobody waits for it
                 raise NotNeeded
@@ -100,6 +115,12 @@ class Dispatch:
             return _Ready(f"bounce+{code.return_token}@{self._domain}", to, raw)
         if kind is MailKind.CHANGED:
             return await self._changed(job, organisation, now)
+        if kind is MailKind.STAFF_CODE:
+            return await self._staff_code(job, organisation, now)
+        if kind is MailKind.NEWS:
+            news = NewsPayload.load(await self._payload(job))
+            told = self._told(organisation, organisation.language, news.to, now, job.id)
+            return _Ready("", news.to, mail_of_news(self._letters, told, news, self._console_url))
         return await self._to_sender(kind, job, organisation, delivery, now)
 
     async def _changed(self, job: outbox.Job, organisation: Organisation, now: datetime) -> _Ready:
@@ -108,6 +129,14 @@ class Dispatch:
         language = payload.language or organisation.language
         told = self._told(organisation, language, payload.to, now, job.id)
         raw = mail_of_change(self._letters, told, payload, job.made_at)
+        return _Ready(f"bounce+{payload.return_token}@{self._domain}", payload.to, raw)
+
+    async def _staff_code(self, job: outbox.Job, organisation: Organisation, now: datetime) -> _Ready:
+        if now >= job.give_up_at:
+            raise NotNeeded
+        payload = StaffCodePayload.load(await self._payload(job))
+        told = self._told(organisation, organisation.language, payload.to, now, job.id)
+        raw = mail_with_staff_code(self._letters, told, payload, self._console_url)
         return _Ready(f"bounce+{payload.return_token}@{self._domain}", payload.to, raw)
 
     async def _text(self, job: outbox.Job, organisation: Organisation, delivery: Delivery) -> Submitted:
@@ -135,11 +164,13 @@ class Dispatch:
             message = await messages.one(tx, delivery.message_id)
         if message is None:
             raise NotNeeded
+        if kind is MailKind.EXPIRING and (delivery.state not in READABLE or delivery.opened_at):
+            raise NotNeeded
         field = Field(message.epoch_id, message.sender_sealed)
         sender = (await self._fields.open(message.org_id, message.id, "sender", field)).decode()
         recipient = await self._recipient(delivery)
         told = self._told(organisation, organisation.language, sender, now, job.id)
-        letter = letter_to_sender(self._letters, told, kind.value, delivery, recipient)
+        letter = letter_to_sender(self._letters, told, kind.value, delivery, recipient, self._console_url)
         if kind is MailKind.UNDELIVERED:
             return _Ready("", sender, delivery_report(told, letter, delivery, recipient))
         # RFC 3834 4: news that nobody is to answer automatically has no return path.
@@ -173,7 +204,7 @@ class Dispatch:
             async with self._db.write(notice) as tx:
                 if await outbox.settle(tx, job, done):
                     await deliveries.noticed(tx, job.delivery_id)
-        elif kind in (MailKind.CODE, MailKind.TEXT):
+        elif kind in (MailKind.CODE, MailKind.TEXT, MailKind.STAFF_CODE):
             sent = CodeSent(**facts, host=host, tls=tls, reply=reply, code_id=job.subject_id or "")
             async with self._db.write(sent) as tx:
                 await outbox.settle(tx, job, done)
@@ -198,7 +229,7 @@ class Dispatch:
         elif kind is MailKind.CHANGED:
             async with self._db.write(PersonNotTold(**facts, about=kind.value, reason=reason)) as tx:
                 await outbox.settle(tx, job, failed)
-        elif kind in (MailKind.CODE, MailKind.TEXT):
+        elif kind in (MailKind.CODE, MailKind.TEXT, MailKind.STAFF_CODE):
             async with self._db.write(CodeFailed(**facts, code_id=job.subject_id or "", reason=reason)) as tx:
                 await outbox.settle(tx, job, failed)
         else:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from portal.db.deliveries import Delivery
 from portal.db.orgs import Organisation
 from portal.mail import as_checked_bytes, undecoded
-from portal.model.notice import ChangePayload, CodePayload, NoticePayload
+from portal.model.notice import ChangePayload, CodePayload, NewsPayload, NoticePayload, StaffCodePayload
 from portal.model.parties import address
 
 
@@ -110,12 +110,38 @@ def mail_of_change(letters: Letters, told: Told, payload: ChangePayload, at: dat
     return told.mail(letters.render("changed", told.language, context))
 
 
-def letter_to_sender(letters: Letters, told: Told, name: str, delivery: Delivery, recipient: str) -> Letter:
+def mail_with_staff_code(letters: Letters, told: Told, payload: StaffCodePayload, console_url: str) -> bytes:
+    """A sender's code for the console."""
+    context = {
+        "org": told.organisation,
+        "code": payload.code,
+        "code_reference": payload.reference,
+        "minutes": 10,
+        "console_url": console_url,
+    }
+    return told.mail(letters.render("staff-code", told.language, context))
+
+
+def mail_of_news(letters: Letters, told: Told, news: NewsPayload, console_url: str) -> bytes:
+    """What happened to a sender's messages."""
+    lines = [
+        {"what": what, "at": datetime.fromisoformat(at), "ref": ref, "recipient": recipient}
+        for what, at, ref, recipient in news.lines
+    ]
+    context = {"org": told.organisation, "lines": lines, "console_url": console_url}
+    return told.mail(letters.render("news", told.language, context))
+
+
+def letter_to_sender(
+    letters: Letters, told: Told, name: str, delivery: Delivery, recipient: str, console_url: str
+) -> Letter:
     """News for the sender of a message: which, by number and day, and for whom, partly hidden."""
     context = {
         "org": told.organisation,
         "message_ref": delivery.message_id,
         "sent_at": delivery.accepted_at,
+        "expires_at": delivery.expires_at,
+        "link": f"{console_url}/messages/{delivery.message_id}",
         "hidden_recipient": address(recipient).partly_hidden(),
         "reason": delivery.state.value if name == "asked" else "bounced" if delivery.bounced_at else "not accepted",
     }

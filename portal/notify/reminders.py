@@ -1,4 +1,7 @@
-"""Reminds who has been told and has not read, some days before the message's end. Once."""
+"""Reminds who has been told and has not read, some days before the message's end; and tells its sender. Once each.
+
+So no message dies unread without a human knowing: before the end the sender can still extend it, and after it hears that it ended.
+"""
 
 from portal.clock import Source
 from portal.db import deliveries, orgs, outbox
@@ -19,10 +22,23 @@ class Reminders:
         async with self._db.read() as tx:
             due = await deliveries.to_remind(tx, now, limit)
         for delivery in due:
-            language = await orgs.language(self._db, delivery.org_id)
+            async with self._db.read() as tx:
+                language = await orgs.language_of_message(tx, delivery.message_id)
             links, job = await self._announcer.announce(delivery.org_id, delivery.id, MailKind.REMINDER, language, now)
             await self._db.note(*links)
             async with self._db.bookkeeping() as changed:
                 if await deliveries.reminded(changed, delivery.id):
+                    await outbox.enqueue(changed, job)
+        return len(due)
+
+    async def warn_due(self, limit: int = 100) -> int:
+        """Queues the mails to senders whose message will soon end unread; returns how many."""
+        now = self._source.now()
+        async with self._db.read() as tx:
+            due = await deliveries.to_warn_of(tx, now, limit)
+        for delivery in due:
+            job = outbox.job_for(self._source.new_id(), delivery.org_id, MailKind.EXPIRING, delivery.id, now)
+            async with self._db.bookkeeping() as changed:
+                if await deliveries.warned(changed, delivery.id):
                     await outbox.enqueue(changed, job)
         return len(due)

@@ -11,7 +11,11 @@ from functools import lru_cache
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from portal.model.errors import AskedMalformed
+
 MOST_SIGNS = 64
+SHORTEST_CODE, LONGEST_HINT = 6, 120
+_UNREADABLE = "\ufffd"
 _AT_ONCE = 2
 _HASHER = PasswordHasher()
 _IGNORED = frozenset(" -\t\u00a0\u2010\u2011\u2012\u2013\u2014")
@@ -62,3 +66,29 @@ def _verify(kept: str | None, signs: str) -> bool:
         return _HASHER.verify(kept or _nobodys(), signs)
     except (VerificationError, InvalidHashError):
         return False
+
+
+def check_code(code: str, hint: str | None) -> None:
+    """Whether an access code will do, judged in the form that is hashed: otherwise one letter and five dashes would.
+
+    Raises AskedMalformed for a code that is too easy or long, or a hint that gives it away.
+    """
+    bare = _plain(code)
+    if len(bare) < SHORTEST_CODE or len(set(bare)) < 3 or _UNREADABLE in bare:
+        raise AskedMalformed("an access code has 6 to 64 signs, and not all alike")
+    if hint is None:
+        return
+    if len(hint) > LONGEST_HINT or not hint.isprintable():
+        raise AskedMalformed("a hint is one line of at most 120 signs")
+    if bare in "".join(
+        map(_plain, unicodedata.normalize("NFKC", hint))
+    ):  # sign by sign: a hint may be longer than a code
+        raise AskedMalformed("the hint holds the code")
+
+
+def _plain(text: str) -> str:
+    """What counts of a text; nothing when it is no code."""
+    try:
+        return plain(text)
+    except ValueError:
+        return ""

@@ -171,8 +171,7 @@ class Passkeys:
         jobs = await self._tell.jobs(passkey.org_id, passkey.recipient_id, "passkey-suspect", "")
         async with self._db.write(event) as tx:
             await passkeys.suspect(tx, passkey.id)
-            for job in jobs:
-                await outbox.enqueue(tx, job)
+            await outbox.enqueue(tx, *jobs)
         self._tell.wake()
         return Proof(Method.PASSKEY, Assurance.MAILBOX)
 
@@ -237,8 +236,7 @@ class Passkeys:
         try:
             async with self._db.write(event) as tx:
                 await passkeys.add(tx, passkey)
-                for job in jobs:
-                    await outbox.enqueue(tx, job)
+                await outbox.enqueue(tx, *jobs)
         except Duplicate:
             raise WayRefused("here", "This passkey is here already.") from None
         self._tell.wake()
@@ -277,8 +275,7 @@ class Passkeys:
                 raise WayRefused("last", "This is your only passkey. Add another one first.")
             keep = session.token_hash if session.passkey_id != passkey.id else None
             await sessions.end_of_passkey(tx, passkey.id, keep)
-            for job in jobs:
-                await outbox.enqueue(tx, job)
+            await outbox.enqueue(tx, *jobs)
         self._tell.wake()
 
     async def signals(self, session: Session) -> Signals:
@@ -335,7 +332,7 @@ class Passkeys:
 
     async def _take(self, challenge: bytes, purpose: str, bound_to: str, session: Session | None) -> None:
         async with self._db.bookkeeping() as tx:
-            taken = await passkeys.take(tx, challenge, (purpose,), token_hash(bound_to))
+            taken = await passkeys.take(tx, challenge, purpose, token_hash(bound_to))
         if taken is None or self._source.now() - taken.made_at > CEREMONY_LIFE:
             raise PasskeyRefused("the challenge is used, old, or another browser's")
         if session and taken.recipient_id != session.recipient_id:

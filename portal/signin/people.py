@@ -168,8 +168,7 @@ class People:
         jobs = await self._tell.jobs(session.org_id, session.recipient_id, "address-changed", language)
         async with self._db.write(event) as tx:
             await sessions.end_all(tx, session.recipient_id, keep=session.token_hash)
-            for job in jobs:
-                await outbox.enqueue(tx, job)
+            await outbox.enqueue(tx, *jobs)
         self._tell.wake()
 
     # -- several people at one mailbox

@@ -20,6 +20,7 @@ from portal.db.ways import RecoveryCode
 from portal.model.assurance import Assurance, Method, Proof
 from portal.model.errors import CodeRefused, InputRefused, NotFound, TooManyTries
 from portal.model.events import (
+    By,
     RecoveryApplied,
     RecoveryBegun,
     RecoveryCodesMade,
@@ -62,8 +63,7 @@ class RecoveryCodes:
         jobs = await self._tell.jobs(session.org_id, session.recipient_id, "recovery-codes", language)
         async with self._db.write(event) as tx:
             await ways.replace_codes(tx, session.org_id, session.recipient_id, kept)
-            for job in jobs:
-                await outbox.enqueue(tx, job)
+            await outbox.enqueue(tx, *jobs)
         self._tell.wake()
         return [f"{one[:2]}-{one[2:6]}-{one[6:10]}-{one[10:]}" for one in made]
 
@@ -84,8 +84,7 @@ class RecoveryCodes:
             if not await ways.use_code(tx, session.recipient_id, code.slot):
                 raise CodeRefused("the code was used already")
             await self._guard.forget(tx, "recovery", session.recipient_id)
-            for job in jobs:
-                await outbox.enqueue(tx, job)
+            await outbox.enqueue(tx, *jobs)
 
         proof = Proof(Method.RECOVERY_CODE, code.vouched)
         token = await self._sessions.step_up(session, proof, client, use, delivery_id=delivery_id, end_others=True)
@@ -127,10 +126,10 @@ class HelpDesk:
     def __init__(self, db: Database, tell: Tell, source: Source, delay: timedelta) -> None:
         self._db, self._tell, self._source, self._delay = db, tell, source, delay
 
-    async def begin(self, org_id: OrgId, recipient_id: RecipientId, staff: str, how: str, language: str) -> Begun:
+    async def begin(self, org_id: OrgId, recipient_id: RecipientId, by: By, how: str, language: str) -> Begun:
         """Begins a recovery and tells every known address. Raises InputRefused when one is under way, or `how` is none of HOW."""
         if how not in HOW:
-            raise InputRefused(f"Say how you proofed the person: {', '.join(HOW)}.")
+            raise InputRefused(f"Say how you proofed the person: {', '.join(HOW)}.", "how")
         if any(self._open(one) for one in await self.of(recipient_id)):
             raise InputRefused("A recovery of this person is under way already; stop it first.")
         now = self._source.now()
@@ -140,7 +139,7 @@ class HelpDesk:
             RecoveryId(self._source.new_id()),
             org_id,
             recipient_id,
-            staff,
+            by.actor,
             how,
             await chosen.hashed(signs),
             token_hash(stop),
@@ -148,10 +147,7 @@ class HelpDesk:
             now + self._delay,
         )
         event = RecoveryBegun(
-            at=now,
-            who=Who.OPERATOR,
-            actor=staff,
-            org_id=org_id,
+            **by.facts(now, org_id),
             recovery=recovery.id,
             recipient=recipient_id,
             how=how,
@@ -169,8 +165,7 @@ class HelpDesk:
         )
         async with self._db.write(event) as tx:
             await people.begin_recovery(tx, recovery)
-            for job in jobs:
-                await outbox.enqueue(tx, job)
+            await outbox.enqueue(tx, *jobs)
         self._tell.wake()
         return Begun(recovery.id, recovery.effective_at, f"{signs[:4]}-{signs[4:8]}-{signs[8:]}", len(jobs))
 
@@ -191,11 +186,9 @@ class HelpDesk:
             raise NotFound("no such recovery")
         return found
 
-    async def stop(self, recovery: Recovery, who: Who, actor: str, origin: str | None) -> bool:
+    async def stop(self, recovery: Recovery, by: By) -> bool:
         """Says whether it was still to be stopped."""
-        event = RecoveryStopped(
-            at=self._source.now(), who=who, actor=actor, org_id=recovery.org_id, origin=origin, recovery=recovery.id
-        )
+        event = RecoveryStopped(**by.facts(self._source.now(), recovery.org_id), recovery=recovery.id)
         async with self._db.read() as tx:
             now = next(
                 (one for one in await people.recoveries_of(tx, recovery.recipient_id) if one.id == recovery.id), None

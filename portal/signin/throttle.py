@@ -18,6 +18,8 @@ CEREMONIES = 5000
 """Passkey ceremonies begun in an hour from one prefix: each page that offers one begins one, and a town may share an address."""
 ANSWERS = 300
 """Answers of passkeys an hour from one prefix."""
+STAFF_CODES = 60
+"""Codes for the senders' console an hour from one prefix: a clinic sends from one address."""
 REFERENCES = 30
 """Typed references an hour from one prefix: 50 bits stand behind each."""
 REFERENCES_OVER_ALL = 3000
@@ -48,6 +50,10 @@ class Throttle:
     async def answers(self, origin: str) -> None:
         """Counts an answer of a passkey. Raises TooManyTries."""
         await self._count("answers", prefix(origin), ANSWERS)
+
+    async def staff_codes(self, origin: str) -> None:
+        """Counts a code that somebody has sent to a sender's address. Raises TooManyTries."""
+        await self._count("staff codes", prefix(origin), STAFF_CODES)
 
     async def references(self, origin: str) -> None:
         """Counts a typed reference. Raises TooManyTries."""

@@ -89,8 +89,7 @@ class AppCodes:
             if not await ways.confirm_app(tx, app, step):
                 raise CodeRefused("another secret took its place")
             await self._guard.forget(tx, "app", session.recipient_id)
-            for job in jobs:
-                await outbox.enqueue(tx, job)
+            await outbox.enqueue(tx, *jobs)
         self._tell.wake()
 
     async def remove(self, session: Session, client: Client, language: str) -> None:
@@ -99,8 +98,7 @@ class AppCodes:
         jobs = await self._tell.jobs(session.org_id, session.recipient_id, "app-removed", language)
         async with self._db.write(AppRemoved(**own(session, client, self._source.now()))) as tx:
             await ways.remove_app(tx, session.recipient_id)
-            for job in jobs:
-                await outbox.enqueue(tx, job)
+            await outbox.enqueue(tx, *jobs)
         self._tell.wake()
 
     async def step_up(self, session: Session, typed: str, client: Client, delivery_id: DeliveryId | None) -> str:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from portal.model.assurance import Method, may_change_ways
 from portal.model.errors import CodeRefused, NotFound, ProofNeeded, TooManyTries, WayRefused
-from portal.model.events import Who
+from portal.model.events import By, Who
 from portal.model.ids import is_id
 from portal.model.parties import address
 from portal.signin.enrolled import Enrolled
@@ -301,5 +301,5 @@ async def stop_recovery(visit: Visit) -> Response:
         return await _recovery_page(
             visit, Wrong("letters", visit.site.pages.say(sentences.LETTERS_WRONG, visit.language))
         )
-    await visit.site.desk.stop(found, Who.STRANGER, "", visit.origin)
+    await visit.site.desk.stop(found, By(Who.STRANGER, origin=visit.origin))
     return await _recovery_page(visit)

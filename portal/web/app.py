@@ -1,4 +1,4 @@
-"""The recipient site: its routes in one list, its middleware in another, and what happens when a route fails."""
+"""The sites: the recipients' routes in one list (the console's stand in portal/web/staff/app.py), and what happens when one fails."""
 
 from collections.abc import Awaitable, Callable
 
@@ -16,6 +16,8 @@ from portal.web import account, passkeys, recipient, replies, signin, stepup
 from portal.web.errors import error_page, status_of
 from portal.web.headers import SecurityHeaders
 from portal.web.site import Site, Visit
+from portal.web.staff import app as staff
+from portal.web.staff.site import StaffSite, StaffVisit
 
 Handler = Callable[[Visit], Awaitable[Response]]
 Ready = Callable[[], Awaitable[list[str]]]
@@ -82,8 +84,11 @@ _ROUTES: list[tuple[str, str, Handler]] = [
 ]
 
 
-def build(site: Site, ready: Ready) -> ASGIApp:
-    """The application. `ready` answers /readyz. The headers stand outermost: no answer leaves without them."""
+def build(site: Site | None, ready: Ready, console: StaffSite | None = None) -> ASGIApp:
+    """The application: the recipients' site, the staff console, or both on one host.
+
+    `ready` answers /readyz. The headers stand outermost: no answer leaves without them.
+    """
 
     async def readyz(request: Request) -> Response:
         wrong = await ready()
@@ -94,10 +99,14 @@ def build(site: Site, ready: Ready) -> ASGIApp:
         Route("/readyz", readyz),
         Route("/robots.txt", _robots),
         Mount("/static", _Static(directory=paths.static())),
-        *(Route(path, _endpoint(site, handler), methods=[method]) for method, path, handler in _ROUTES),
+        *(staff.routes(console) if console else ()),
+        *(Route(path, _endpoint(site, handler), methods=[method]) for method, path, handler in _ROUTES if site),
     ]
 
     async def not_found(request: Request, error: Exception) -> Response:
+        if console and (site is None or request.url.path.startswith("/staff")):
+            return staff.failed(StaffVisit(console, request), NotFound("no such page"))
+        assert site is not None
         return error_page(Visit(site, request), NotFound("no such page"))
 
     handlers = {404: not_found, 405: not_found}
@@ -106,7 +115,9 @@ def build(site: Site, ready: Ready) -> ASGIApp:
     return SecurityHeaders(app)
 
 
-def _endpoint(site: Site, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(site: Site | None, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    assert site is not None
+
     async def endpoint(request: Request) -> Response:
         visit = Visit(site, request)
         try:

@@ -18,9 +18,9 @@ _LIFE_SECONDS = 12 * 3600
 class Csrf:
     """See the module."""
 
-    def __init__(self, tokens_key: bytes, base_url: str) -> None:
-        self._signer = TimestampSigner(tokens_key, salt="csrf", key_derivation="hmac", digest_method=hashlib.sha256)
-        self._origin = base_url
+    def __init__(self, tokens_key: bytes, base_url: str, salt: str = "csrf") -> None:
+        self._signer = TimestampSigner(tokens_key, salt=salt, key_derivation="hmac", digest_method=hashlib.sha256)
+        self.origin = base_url
 
     def token(self, bound_to: str) -> str:
         return self._signer.sign(_short(bound_to)).decode()
@@ -47,7 +47,7 @@ class Csrf:
             return
         if site in ("same-origin", "none"):
             return
-        if site is None and request.headers.get("origin") == self._origin:
+        if site is None and request.headers.get("origin") == self.origin:
             return
         raise RequestForged("another site sent this form")
 

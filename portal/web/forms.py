@@ -23,13 +23,18 @@ Take = Callable[[str, str, str, AsyncIterator[bytes]], Awaitable[None]]
 
 async def read_form(request: Request) -> dict[str, str]:
     """The fields of a small form; the last one of a name counts. Raises BodyTooLarge, InputRefused."""
+    return dict(await read_fields(request))
+
+
+async def read_fields(request: Request, most: int = _MAX_FIELDS) -> list[tuple[str, str]]:
+    """The fields of a small form, in their order: a name may come several times. Raises BodyTooLarge, InputRefused."""
     body = b""
     async for piece in request.stream():
         body += piece
         if len(body) > _SMALL_BYTES:
             raise BodyTooLarge("That was too much at once.")
     try:
-        return dict(parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=_MAX_FIELDS))
+        return parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=most)
     except (UnicodeDecodeError, ValueError):
         raise InputRefused("The form could not be read. Load the page again and repeat what you did.") from None
 

@@ -21,6 +21,7 @@ from portal.assembly import House, blob_store, keyring, open_house
 from portal.clock import Source
 from portal.db.migrate import migrate
 from portal.db.orgs import Organisation
+from portal.model.events import By, Who
 from portal.model.ids import OrgId
 from portal.orgs.setup import Setup, new_organisation
 from portal.settings import Settings
@@ -104,22 +105,23 @@ async def _set_up(
     if not migrated:
         await migrate(settings.database_url, create=True)
     async with open_house(settings, Source()) as house:
-        setup, org_id = Setup(house.db, house.source, "dora"), OrgId(house.source.new_id())
+        setup, org_id = Setup(house.db, house.source, By(Who.OPERATOR, "dora")), OrgId(house.source.new_id())
+        fallback = house.fallback(By(Who.OPERATOR, "dora"))
         clinic = new_organisation(
             house.source, org_id, "northside", "Northside Clinic", house.keyring.add_organisation(org_id),
             mail_from="portal@clinic.example", address="", phone="", language="en",
         )  # fmt: skip
         await setup.add(clinic)
-        await setup.add_domain(clinic, "clinic.example")
+        await fallback.add_domain(clinic, "clinic.example")
         port = int(settings.smtp_listen.rsplit(":", 1)[1])
         login = await _relay_of(house, clinic, port)
     return Place(folder, settings, clinic, login, sink, mails)
 
 
 async def _relay_of(house: House, clinic: Organisation, port: int) -> RelayLogin:
-    setup = Setup(house.db, house.source, "dora")
-    made = await setup.add_relay(clinic, "edge", None, house.keyring.secret("credentials"))
-    return RelayLogin(port, made.relay.username or "", made.password or "")
+    fallback = house.fallback(By(Who.OPERATOR, "dora"))
+    made = await fallback.add_relay(clinic, "edge", None)
+    return RelayLogin(port, made.row.username or "", made.password or "")
 
 
 # -- `portal ...` as processes

@@ -11,15 +11,16 @@ from typing import Any
 from portal.assembly import House, open_house
 from portal.audit.export import Export
 from portal.clock import Source, utc_now
-from portal.db import deliveries, messages, outbox, replies
+from portal.db import messages, outbox, overview, replies
 from portal.db.audit import Filter, Recorded
 from portal.db.deliveries import Delivery
+from portal.db.overview import Wanted
 from portal.db.replies import Reply
-from portal.lifecycle.end import By
+from portal.lifecycle.dispose import orphans
 from portal.model.access import Reader
 from portal.model.assurance import Assurance
-from portal.model.events import Who
-from portal.model.ids import MessageId
+from portal.model.events import By, Who
+from portal.model.ids import DeliveryId
 from portal.model.mails import LEASE
 from portal.model.message import DeliveryState
 from portal.operator import Operator
@@ -69,7 +70,7 @@ async def look(where: Place) -> Kept:
             kept.late += taken
         async with house.db.read() as tx:
             assert await outbox.next_due(tx) is None, "mails were left in the outbox"
-        kept.events = [line async for line in Export(house.db, house.source, "test").lines(Filter())]
+        kept.events = [line async for line in Export(house.db, house.source, By(Who.OPERATOR, "test")).lines(Filter())]
         people = await _people(house, where)
         for delivery in await _every_delivery(house, where):
             kept.deliveries[delivery.id] = delivery
@@ -78,7 +79,7 @@ async def look(where: Place) -> Kept:
     tomorrow = timedelta(hours=25)
     async with open_house(where.settings, Source(now=lambda: utc_now() + tomorrow)) as house:
         kept.stray_blobs = await house.disposition().sweep()
-        assert await house.disposition().orphans() == []
+        assert await orphans(house.db, house.blobs, house.source.now()) == []
     return kept
 
 
@@ -92,12 +93,11 @@ async def _people(house: House, where: Place) -> dict[str, str]:
 
 async def _every_delivery(house: House, where: Place) -> list[Delivery]:
     found: list[Delivery] = []
-    before: MessageId | None = None
+    before: DeliveryId | None = None
     while True:
         async with house.db.read() as tx:
-            page = await messages.page(tx, where.clinic.id, before=before, limit=200)
-            for row in page:
-                found += await deliveries.of_message(tx, row.id)
+            page = [one.delivery for one in await overview.page(tx, where.clinic.id, Wanted(), before, 200)]
+        found += page
         if not page:
             return found
         before = page[-1].id

@@ -19,6 +19,7 @@ from portal.assembly import House, open_house
 from portal.audit.export import Export
 from portal.cli import app
 from portal.db.audit import Filter, Recorded
+from portal.model.events import By, Who
 from portal.operator import Operator
 from portal.settings import Settings
 from tests.servers import free_port
@@ -158,7 +159,9 @@ class Portal:
         """The record, oldest first."""
 
         async def look(house: House) -> list[Recorded]:
-            return [line async for line in Export(house.db, house.source, "dora").lines(Filter(kind=kind))]
+            return [
+                line async for line in Export(house.db, house.source, By(Who.OPERATOR, "dora")).lines(Filter(kind=kind))
+            ]
 
         return self._in_house(look)
 
@@ -167,7 +170,7 @@ class Portal:
 
         async def look(house: House) -> list[str]:
             found = await Operator(house, "dora").list_messages("northside", None, None, None, None, 500)
-            return [one.id for one in found]
+            return list(dict.fromkeys(one.delivery.message_id for one in found))
 
         return self._in_house(look)
 

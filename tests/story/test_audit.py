@@ -14,7 +14,7 @@ from sqlalchemy import text
 from portal.audit.export import COLUMNS, Export, as_text
 from portal.db.audit import Filter, Recorded
 from portal.model.errors import InputRefused, PortalError
-from portal.model.events import Event
+from portal.model.events import By, Event, Who
 from portal.operator import audit_filter, write_export
 from tests.story.seams import on_sqlite
 from tests.world import ALICE, World, letter
@@ -93,7 +93,7 @@ async def test_every_line_says_who_what_and_when(world: World) -> None:
 async def test_the_record_is_listed_by_what_is_asked(world: World) -> None:
     """By organisation, message, delivery, kind and time; a wrong id finds nothing; the pages of a long list are whole."""
     await some_life(world)
-    export, lines = Export(world.house.db, world.house.source, "dora"), await world.events()
+    export, lines = Export(world.house.db, world.house.source, By(Who.OPERATOR, "dora")), await world.events()
     [accepted] = [one for one in lines if one.kind == "MessageAccepted"]
 
     async def found(**wanted: object) -> list[Recorded]:

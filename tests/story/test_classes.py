@@ -19,10 +19,11 @@ from portal.model.errors import (
     PortalError,
     RecipientOutOfReach,
 )
+from portal.model.events import By, Who
 from portal.model.ids import PolicyId
 from portal.model.policy import Policy
 from portal.operator import Persons
-from portal.orgs.setup import Setup
+from portal.orgs.classes import Classes
 from portal.smtp.replies import reply_to
 from tests.authenticator import Authenticator
 from tests.story.seams import blobs, holding, put, rows
@@ -42,9 +43,9 @@ async def world(tmp_path: Path, database_url: str) -> AsyncIterator[World]:
 
 
 async def classes(world: World) -> None:
-    setup = Setup(world.house.db, world.house.source, "dora")
+    classes = Classes(world.house.db, world.house.source, By(Who.OPERATOR, "dora"))
     for name, level in (("results", Assurance.TWO_CHANNELS), ("secret", Assurance.PASSKEY)):
-        await setup.set_policy(world.northside.id, Policy(PolicyId(""), world.northside.id, name, 0, assurance=level))
+        await classes.set(world.northside.id, Policy(PolicyId(""), world.northside.id, name, 0, assurance=level))
 
 
 def mail(message_id: str = "<1@clinic.example>", answers: str = "", **fields: str) -> bytes:
@@ -307,8 +308,8 @@ async def test_an_operator_gives_a_phone_number(world: World) -> None:
 
 async def test_each_class_is_listed_as_it_is_in_force(world: World) -> None:
     """The newest version of each, by name, and of this organisation alone."""
-    setup = Setup(world.house.db, world.house.source, "dora")
-    await setup.set_policy(world.northside.id, Policy(PolicyId(""), world.northside.id, "results", 0, life_days=7))
+    classes = Classes(world.house.db, world.house.source, By(Who.OPERATOR, "dora"))
+    await classes.set(world.northside.id, Policy(PolicyId(""), world.northside.id, "results", 0, life_days=7))
     async with world.house.db.read() as tx:
         found = await policies_in_force(tx, world.northside.id)
         others = await policies_in_force(tx, world.southside.id)
@@ -323,9 +324,9 @@ async def test_each_class_is_listed_as_it_is_in_force(world: World) -> None:
 async def test_a_class_keeps_its_versions(world: World) -> None:
     """Set anew it has version 2, and messages under way keep theirs."""
     await world.deliver(mail(cls="results", code="blue tractor"))
-    setup = Setup(world.house.db, world.house.source, "dora")
+    classes = Classes(world.house.db, world.house.source, By(Who.OPERATOR, "dora"))
     policy = Policy(PolicyId(""), world.northside.id, "results", 0)
-    made = await setup.set_policy(world.northside.id, replace(policy, assurance=Assurance.MAILBOX))
+    made = await classes.set(world.northside.id, replace(policy, assurance=Assurance.MAILBOX))
     assert made.version == 2
     await world.deliver(mail("<2@clinic.example>", cls="results"))
     assert await level(world) == [2, 1]

@@ -21,6 +21,7 @@ from portal.db.audit import Filter
 from portal.lifecycle.end import WORKER, Lifecycle
 from portal.mime.report import read_report
 from portal.model.errors import MailLoop, PortalError, RecipientRefused, StorageAway
+from portal.model.events import By, Who
 from portal.model.ids import BlobKey, MessageId
 from portal.model.links import reference as make_reference
 from portal.model.parties import domain_name
@@ -447,6 +448,8 @@ async def test_behind_a_unix_socket_the_proxys_own_word_counts(tmp_path: Path, d
             cookie = "; ".join(f"{one.name}={one.value}" for one in mallory.cookies.jar)
             fields = {"csrf": csrf[1] if csrf else "", "reference": "K7QF-3MPD-9T"}
             await mallory.post("/", data=fields, headers={**forged, "cookie": cookie})
-        lines = [one async for one in Export(portal.house.db, portal.house.source, "t").lines(Filter())]
+        lines = [
+            one async for one in Export(portal.house.db, portal.house.source, By(Who.OPERATOR, "t")).lines(Filter())
+        ]
         origins = {one.origin for one in lines if one.kind == "SignInFailed"}
     assert origins == {"203.0.113.9"}

@@ -8,12 +8,12 @@ import pytest
 
 from portal.db.deliveries import Delivery
 from portal.db.tables import deliveries, epochs, grants, messages, parts, renditions, replies, reply_files
-from portal.lifecycle.end import By, Lifecycle
+from portal.lifecycle.end import Lifecycle
 from portal.model.errors import InputRefused
-from portal.model.events import Who
+from portal.model.events import By, Who
 from portal.model.message import DeliveryState
 from portal.model.policy import Policy
-from portal.orgs.setup import Setup
+from portal.orgs.classes import Classes
 from tests.story.seams import all_deliveries, blobs, delivery, prepared, rows, run
 from tests.world import ALICE, BOB, CAROL, Browser, World, letter
 
@@ -232,9 +232,9 @@ async def test_a_disposal_cut_short_goes_on_with_what_is_left(world: World, monk
 async def test_retention_outlives_reading_and_keeps_the_policy_a_message_came_under(world: World) -> None:
     """A class may keep longer than it can be read; a later version changes nothing for messages that are there."""
     await reading(world)
-    setup = Setup(world.house.db, world.house.source, "dora")
-    short = Policy("", world.northside.id, "default", 0, life_days=1, retention_days=1)  # type: ignore[arg-type]
-    await setup.set_policy(world.northside.id, short)
+    classes = Classes(world.house.db, world.house.source, By(Who.OPERATOR, "dora"))
+    short = Policy("", world.northside.id, "default", 0, life_days=1, retention_days=1, reminder_days=None, warn_days=1)  # type: ignore[arg-type]
+    await classes.set(world.northside.id, short)
     await world.deliver(letter(message_id="<2@clinic.example>"))
     world.clock.forward_from_the_disk(days=2)
     assert await world.house.disposition().run() == 1

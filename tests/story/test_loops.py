@@ -3,7 +3,7 @@
 import pytest
 
 from portal.model.errors import MailLoop, RecipientIsYours, RelayUnknown
-from portal.orgs.setup import Setup
+from portal.model.events import By, Who
 from tests.world import CAROL, World
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +25,7 @@ async def test_a_sender_domain_is_no_recipients(world: World) -> None:
 
 async def test_a_relay_that_was_disabled_hands_nothing_over_on_an_open_connection(world: World) -> None:
     """Disabling works at once, not with the relay's next login."""
-    await Setup(world.house.db, world.house.source, "dora").disable_relay(world.northside, world.relay.id)
+    await world.house.fallback(By(Who.OPERATOR, "dora")).disable_relay(world.northside, world.relay.id)
     with pytest.raises(RelayUnknown):
         await world.deliver()
 

@@ -10,9 +10,9 @@ import pytest
 
 from portal.db.tables import deliveries, organisations, outbox
 from portal.intake import Envelope
-from portal.lifecycle.end import By, Lifecycle
+from portal.lifecycle.end import Lifecycle
 from portal.model.errors import RecipientRefused, StorageAway, SubmissionFailed
-from portal.model.events import Who
+from portal.model.events import By, Who
 from portal.model.mails import LEASE
 from portal.notify.dispatch import Dispatch
 from tests.story.seams import all_deliveries, dump, prepared, put, rows, run

@@ -13,9 +13,9 @@ from portal.assembly import House
 from portal.db import views
 from portal.db.tables import grants, messages, parts, renditions
 from portal.db.views import Stored
-from portal.lifecycle.end import By, Lifecycle
+from portal.lifecycle.end import Lifecycle
 from portal.model.errors import ContentDamaged, NoLongerReadable
-from portal.model.events import Who
+from portal.model.events import By, Who
 from tests.story.seams import all_deliveries, blob, delivery, dump, plain, prepared, put, refuse_audit, rows, run
 from tests.world import ALICE, BOB, Browser, World, letter
 

@@ -12,9 +12,8 @@ import httpx2
 import pytest
 
 from portal.db.tables import grants, outbox, replies, reply_files
-from portal.lifecycle.dispose import Disposition
-from portal.lifecycle.end import By, Lifecycle
-from portal.model.events import Who
+from portal.lifecycle.end import Lifecycle
+from portal.model.events import By, Who
 from portal.reply.compose import MAX_DRAFTS
 from tests.story.seams import all_deliveries, blobs, files_of, holding, prepared, rows
 from tests.world import ALICE, BOB, CAROL, Browser, World, letter
@@ -280,7 +279,7 @@ async def test_a_draft_that_is_over_makes_room_for_another(world: World, how: st
         assert (await alice.http.delete(hrefs[0], headers={"x-csrf-token": alice.csrf})).status_code == 204
     else:
         world.clock.forward(days=2, seconds=1)
-        await Disposition(world.house.db, world.house.blobs, world.house.source).sweep()
+        await world.house.disposition().sweep()
         alice = world.browser()
         await alice.sign_in(await world.announce())
     more = await draft(alice, message)
@@ -362,10 +361,10 @@ async def test_a_hand_over_is_tried_again_and_given_up_at_last(world: World) -> 
 async def test_a_class_without_replies_takes_none(world: World) -> None:
     """Where the policy takes no reply there is no button, no page, and no way around."""
     from portal.model.policy import Policy
-    from portal.orgs.setup import Setup
+    from portal.orgs.classes import Classes
 
-    setup = Setup(world.house.db, world.house.source, "dora")
-    await setup.set_policy(world.northside.id, Policy("", world.northside.id, "default", 0, reply_allowed=False))  # type: ignore[arg-type]
+    classes = Classes(world.house.db, world.house.source, By(Who.OPERATOR, "dora"))
+    await classes.set(world.northside.id, Policy("", world.northside.id, "default", 0, reply_allowed=False))  # type: ignore[arg-type]
     token = await world.announce()
     alice = world.browser()
     message = await alice.sign_in(token)

@@ -76,6 +76,10 @@ async def test_an_operator_asks_for_one_organisation_at_a_time(world: World) -> 
         await dora.each("northside", south.message_id, None, lambda one: dora.lifecycle.expire(one, dora.by), "expired")
     with pytest.raises(InputRefused):
         await dora.each("northside", north.message_id, south.id, lambda one: dora.lifecycle.expire(one, dora.by), "x")
-    assert [one.id for one in await dora.list_messages("northside", None, None, None, None, 10)] == [north.message_id]
-    assert [one.id for one in await dora.list_messages("southside", None, ALICE, None, None, 10)] == [south.message_id]
+    assert [one.delivery.message_id for one in await dora.list_messages("northside", None, None, None, None, 10)] == [
+        north.message_id
+    ]
+    assert [one.delivery.message_id for one in await dora.list_messages("southside", None, ALICE, None, None, 10)] == [
+        south.message_id
+    ]
     assert [one.state for one in await all_deliveries(world)] == [north.state, south.state]

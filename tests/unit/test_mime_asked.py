@@ -4,12 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.intake.codes import check_code
 from portal.mime.asked import Asked, asked_of
 from portal.mime.heading import answered
 from portal.model.errors import AskedMalformed
 from portal.model.phones import number, partly_hidden
-from portal.sealing.chosen import plain
+from portal.sealing.chosen import check_code, plain
 
 
 def test_a_header_without_wishes_asks_nothing() -> None:

@@ -1,0 +1,67 @@
+"""Puts a message under a stricter class after it was taken in: never a weaker one, and never one that strands a recipient."""
+
+from collections.abc import Sequence
+
+from portal.clock import Source
+from portal.db import deliveries, given, orgs
+from portal.db.deliveries import Delivery
+from portal.db.engine import Database, Stale
+from portal.model.assurance import Assurance, Method, Proof, reach
+from portal.model.errors import InputRefused
+from portal.model.events import By, ClassRaised
+from portal.model.ids import MessageId, OrgId
+from portal.model.message import READABLE
+from portal.model.policy import Policy
+
+
+class Reclass:
+    """See the module."""
+
+    def __init__(self, db: Database, source: Source) -> None:
+        self._db, self._source = db, source
+
+    async def raise_to(self, org_id: OrgId, message_id: MessageId, policy_name: str, by: By) -> Policy:
+        """The whole message, for all its recipients. Raises InputRefused."""
+        async with self._db.read() as tx:
+            classes = {one.name: one for one in await orgs.policies_in_force(tx, org_id)}
+            every = [one for one in await deliveries.of_message(tx, message_id) if one.org_id == org_id]
+            before = await deliveries.policy_name(tx, message_id)
+        wanted = classes.get(policy_name)
+        alive = [one for one in every if one.state in READABLE]
+        if wanted is None:
+            raise InputRefused("There is no class of that name.", "policy_name")
+        if not alive:
+            raise InputRefused("Nobody can read this message any more: there is nothing to protect further.")
+        if any(wanted.assurance < one.needs for one in alive) or f"{wanted.name} {wanted.version}" == before:
+            raise InputRefused(
+                "A message can only be put under a class that asks for no less than it does now.", "policy_name"
+            )
+        await self._check_reach(alive, wanted)
+        retain_until = wanted.retain_until(every[0].accepted_at)
+        event = ClassRaised(
+            **by.facts(self._source.now(), org_id, message_id),
+            before=before,
+            name=f"{wanted.name} {wanted.version}",
+            needs=int(wanted.assurance),
+        )
+        async with self._db.write(event) as changed:
+            await deliveries.raise_message(changed, message_id, wanted, retain_until)
+            for one in alive:
+                if not await deliveries.raise_class(changed, one, wanted, wanted.assurance):
+                    raise Stale("a delivery changed meanwhile")
+        return wanted
+
+    async def _check_reach(self, alive: Sequence[Delivery], wanted: Policy) -> None:
+        """A recipient with no way to the new level must be given one first."""
+        if wanted.assurance is Assurance.MAILBOX:
+            return
+        for one in alive:
+            ways = await given.ways(self._db, one.recipient_id)
+            async with self._db.read() as tx:
+                if await given.access_code(tx, one.id):
+                    ways.append(Proof(Method.ACCESS_CODE))
+            if reach(ways) < wanted.assurance:
+                raise InputRefused(
+                    "A recipient has no way to sign in that strongly. Give the message an access code first, then raise its class.",
+                    "policy_name",
+                )

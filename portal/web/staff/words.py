@@ -1,0 +1,110 @@
+"""What happened to a delivery, in words: one sentence an event."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from portal.console.messages import Moment, Timeline
+
+Detail = dict[str, object]
+_LEVELS = {1: "the mailbox", 2: "two channels", 3: "a passkey"}
+_METHODS = {
+    "emailed-code": "a code by email",
+    "access-code": "the access code",
+    "sms": "a code by text",
+    "voice": "a code by call",
+    "app": "an authenticator app",
+    "recovery-code": "a recovery code",
+    "passkey": "a passkey",
+}
+_PARTS = {
+    "summary": "Opened and read",
+    "body": "Read as HTML",
+    "print": "Opened to print",
+    "quote": "Opened to answer",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a timeline: `fact` marks what counts as evidence of a view."""
+
+    at: datetime
+    text: str
+    fact: str = ""
+
+
+def _hop(detail: Detail) -> str:
+    tls = f", {detail['tls']}" if detail.get("tls") else ""
+    return f"{detail.get('host', '')}{tls}; it answered: {detail.get('reply', '')}"
+
+
+def _notice(detail: Detail) -> str:
+    return ("Reminder" if detail.get("reminder") else "Notice") + f" handed to {_hop(detail)}"
+
+
+_SENTENCES: dict[str, Callable[[Detail], str]] = {
+    "NoticeSent": _notice,
+    "NoticeFailed": lambda d: f"The notice could not be sent: {d.get('reason', '')}",
+    "NoticeBounced": lambda d: f"The notice came back ({d.get('action', '')} {d.get('status', '')})",
+    "NoticeRequested": lambda d: "Another notice was asked for",
+    "LinkFollowed": lambda d: (
+        "A machine fetched the link (no view)" if d.get("machine") else "The link was followed (proves nothing yet)"
+    ),
+    "CodeRequested": lambda d: f"A code was asked for by {d.get('channel', 'mail')}",
+    "CodeSent": lambda d: f"The code was handed to {_hop(d)}",
+    "CodeFailed": lambda d: f"The code could not be sent: {d.get('reason', '')}",
+    "SignedIn": lambda d: f"Signed in by {_METHODS.get(str(d.get('method')), d.get('method'))}",
+    "SteppedUp": lambda d: f"Proved more by {_METHODS.get(str(d.get('method')), d.get('method'))}",
+    "SignInFailed": lambda d: f"A sign-in failed ({d.get('method', '')})",
+    "MessageOpened": lambda d: f"{_PARTS.get(str(d.get('part')), 'Opened')} after {_LEVELS.get(_int(d), 'a sign-in')}",
+    "AttachmentOpened": lambda d: f"Attachment {d.get('part', '')} taken",
+    "OriginalDownloaded": lambda d: "Original (.eml) downloaded",
+    "ReadDenied": lambda d: f"A look was refused ({d.get('reason', '')})",
+    "OpenFailed": lambda d: "The content did not open",
+    "ReplySubmitted": lambda d: f"Answered, with {d.get('attachments', 0)} attachments",
+    "ReplyOpened": lambda d: "The portal opened the answer to hand it over",
+    "ReplyHandedOver": lambda d: f"The answer was handed to {_hop(d)}",
+    "ReplyFailed": lambda d: "The answer could not be handed over",
+    "AskedAgain": lambda d: "The recipient asked to read it again",
+    "AccessCodeSet": lambda d: "An access code was set",
+    "DeliveryExpired": lambda d: "Ended, unread" if d.get("unread") else "Ended",
+    "DeliveryRevoked": lambda d: f"Taken back: {d.get('reason', '')}",
+    "DeliveryRestored": lambda d: f"Given back: {d.get('reason', '')}",
+    "DeliveryExtended": lambda d: f"Can be read until {str(d.get('until', ''))[:10]}",
+    "DeliveryDisposed": lambda d: "Destroyed: nobody can open it again",
+    "SenderTold": lambda d: f"The sender was told ({d.get('about', '')})",
+    "SenderNotTold": lambda d: f"The sender could not be told ({d.get('about', '')})",
+}
+_EVIDENCE = {"MessageOpened", "AttachmentOpened", "OriginalDownloaded"}
+
+
+def _int(detail: Detail) -> int:
+    value = detail.get("assurance", 0)
+    return value if isinstance(value, int) else 0
+
+
+def sentence(kind: str, detail: Detail) -> str:
+    """The event in words; its name where nothing better is known."""
+    made = _SENTENCES.get(kind)
+    return made(detail) if made else kind
+
+
+def _by(one: Moment) -> str:
+    who = {"staff": "staff", "operator": "operator", "worker": "the portal"}.get(one.who, "")
+    return f" (by {who})" if who and one.kind not in ("NoticeSent", "SenderTold", "CodeSent") else ""
+
+
+def lines_of(one: Timeline) -> list[Line]:
+    """The timeline of a recipient, oldest first, from acceptance on."""
+    delivery = one.shown.delivery
+    first = Line(delivery.accepted_at, f"Taken in under class {one.shown.line.policy}")
+    rest = [
+        Line(
+            moment.at,
+            sentence(moment.kind, moment.detail) + _by(moment),
+            "view" if moment.kind in _EVIDENCE else "machine" if moment.detail.get("machine") else "",
+        )
+        for moment in one.moments
+    ]
+    return [first, *rest]
