@@ -226,7 +226,7 @@ class House:
         """The console: opens small fields, and no content. Acts for whoever is signed in, by her name."""
         db, source, settings = self.db, self.source, self.settings
         fields, sessions = Fields(self.epochs()), StaffSessions(self.db, self.source)
-        people = StaffPeople(db, self.sealer, fields, source)
+        people = self.staff_people(fields)
         codes_key, references_key = self.keyring.secret("codes"), self.keyring.secret("references")
         lifecycle, holds = Lifecycle(db, source), Holds(db, source)
         return StaffSite(
@@ -275,8 +275,12 @@ class House:
             source=source,
             smtp_host=settings.smtp_hostname or settings.base_host,
             smtp_port=settings.smtp_listen.rpartition(":")[2],
+            return_domain=settings.return_domain,
             wake=self.wake,
         )
+
+    def staff_people(self, fields: Fields | None = None) -> StaffPeople:
+        return StaffPeople(self.db, self.sealer, fields or Fields(self.epochs()), self.source)
 
     def desk(self, fields: Fields | None = None) -> HelpDesk:
         """Recovery by people. Opens small fields: addresses, to tell them."""

@@ -33,6 +33,7 @@ from portal.db.migrate import migrate
 from portal.model.errors import RefusesToStart
 from portal.model.events import By, Who
 from portal.model.ids import OrgId
+from portal.model.staff import Role
 from portal.orgs.setup import Setup, new_organisation
 from portal.serve import Running, listening_socket, log_to_stderr, running, serve_http
 from portal.settings import ROLES, Settings
@@ -48,6 +49,9 @@ _WELCOME = """
   2. Portal        {portal}
                    Have a code sent, find it in the mailbox, type it, read, and answer.
   3. The answer    arrives in the mailbox too, for {sender}.
+  4. Console       {invitation}
+                   Set up a passkey and you are the clinic's admin (a link for once; each start makes a new one).
+                   Or sign in as {sender}, who sent: {portal}staff
 
   To hand over more mail: localhost:{smtp}, STARTTLS, user {username}, password {password}
   (the certificate's authority is {ca}).
@@ -130,6 +134,7 @@ async def started(data: Path, ports: Ports) -> AsyncIterator[Demo]:
             username=login.username,
             password=login.password,
             ca=data / "ca.pem",
+            invitation=await _invitation(now_running),
         )
         yield Demo(now_running, login, mails, welcome)
 
@@ -181,6 +186,14 @@ async def _set_up(data: Path, settings: Settings) -> Login:
     with os.fdopen(file, "w", encoding="utf-8") as target:
         json.dump(asdict(login), target)
     return login
+
+
+async def _invitation(now_running: Running) -> str:
+    """A link for an admin of the clinic."""
+    house, by = now_running.house, By(Who.OPERATOR, "demo")
+    clinic = await Setup(house.db, house.source, by).organisation("northside")
+    token = await house.staff_people().invite(clinic, "dora@clinic.example", Role.ADMIN, by)
+    return f"{house.settings.console_base}/staff/invite/{token}"
 
 
 async def _is_empty(now_running: Running) -> bool:

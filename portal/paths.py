@@ -29,6 +29,11 @@ def locale() -> Path:
     return _folder("locale")
 
 
+def docs() -> Path:
+    """The pages whose recipes are handed out filled in."""
+    return _folder("docs")
+
+
 def _folder(name: str) -> Path:
     installed = _PACKAGE / "_data" / name
     return installed if installed.is_dir() else _PACKAGE.parent / name

@@ -2,7 +2,7 @@
 
 import typer
 
-from portal.cli import messages, organisations, people, record, scanner, serving
+from portal.cli import messages, organisations, people, record, scanner, serving, staff
 from portal.cli.shared import refuse
 from portal.model.errors import InputRefused, PortalError
 
@@ -20,6 +20,8 @@ app.add_typer(messages.app)
 app.add_typer(messages.message_app, name="message", help="Messages and their deliveries: metadata only.")
 app.add_typer(scanner.app)
 app.add_typer(people.person_app, name="person", help="How a recipient gets in: phone, sessions, recovery.")
+app.add_typer(staff.staff_app, name="staff", help="Who works in the console.")
+app.add_typer(staff.certificate_app, name="certificate", help="Certificates of what was destroyed.")
 app.add_typer(record.audit_app, name="audit", help="The record of who saw what.")
 
 

@@ -41,11 +41,11 @@ def message_list(
 
         rows = await Operator(house, operator_name()).list_messages(org, sender, recipient, state, before, limit)
         show_table(
-            ("delivery", "message", "accepted", "state", "recipient", "sender"),
+            ("message", "delivery", "accepted", "state", "recipient", "sender"),
             [
                 (
-                    one.delivery.id,
                     one.delivery.message_id,
+                    one.delivery.id,
                     utc(one.delivery.accepted_at),
                     one.delivery.state.value,
                     one.recipient,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
-from sqlalchemy import Row, Select, case, select, update
+from sqlalchemy import Row, Select, select, update
 
 from portal.db import holds
 from portal.db.tables import deliveries as t
@@ -123,14 +123,9 @@ async def raise_class(tx: WriteTx[ClassRaised], delivery: Delivery, policy: Poli
     return await _set(tx, delivery, policy_name=policy.name, needs=int(needs))
 
 
-async def raise_message(
-    tx: WriteTx[ClassRaised], message_id: MessageId, policy: Policy, retain_until: datetime
-) -> None:
-    """Its message comes under the new class, and is kept as long as the longer of both asks."""
-    longer = case((messages.c.retain_until < retain_until, retain_until), else_=messages.c.retain_until)
-    await tx.change(
-        update(messages).where(messages.c.id == message_id).values(policy_id=policy.id, retain_until=longer)
-    )
+async def raise_message(tx: WriteTx[ClassRaised], message_id: MessageId, policy: Policy) -> None:
+    """Its message comes under the new class."""
+    await tx.change(update(messages).where(messages.c.id == message_id).values(policy_id=policy.id))
 
 
 @dataclass(frozen=True)

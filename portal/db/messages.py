@@ -20,7 +20,7 @@ from portal.db.tables import (
     reply_files,
 )
 from portal.db.tx import ReadTx, WriteTx
-from portal.model.events import CertificateIssued, DeliveryExtended, MessageDisposed
+from portal.model.events import CertificateIssued, ClassRaised, DeliveryExtended, MessageDisposed
 from portal.model.ids import BlobKey, DeliveryId, EpochId, MessageId, OrgId, PartId, RecipientId
 from portal.model.message import DeliveryState
 
@@ -216,7 +216,7 @@ async def certified(tx: WriteTx[CertificateIssued], ids: list[MessageId]) -> int
     return await tx.change(update(messages).where(*open_still).values(uncertified_at=None))
 
 
-async def keep_until(tx: WriteTx[DeliveryExtended], message_id: MessageId, until: datetime) -> None:
+async def keep_until(tx: WriteTx[DeliveryExtended | ClassRaised], message_id: MessageId, until: datetime) -> None:
     """What can be read until then is kept until then."""
     shorter = (messages.c.id == message_id, messages.c.retain_until < until)
     await tx.change(update(messages).where(*shorter).values(retain_until=until))

@@ -1,7 +1,7 @@
 """Certificates of disposition: what was destroyed, when, why and by which rule, with a hash of the record about it. Signed.
 
 A certificate is a C2SP signed note (https://c2sp.org/signed-note): text that people read, and an Ed25519 signature that
-`portal dispose verify` and any other verifier of such notes checks. Destroyed messages wait for theirs in rows, so that none is
+`portal certificate verify` and any other verifier of such notes checks. Destroyed messages wait for theirs in rows, so that none is
 forgotten by a crash.
 """
 

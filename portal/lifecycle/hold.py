@@ -9,9 +9,11 @@ from portal.clock import Source
 from portal.db import deliveries, holds, messages
 from portal.db.engine import Database
 from portal.db.holds import Criteria, Hold
+from portal.db.tx import ReadTx
 from portal.model.errors import InputRefused, NotFound
 from portal.model.events import By, HoldPlaced, HoldReleased
-from portal.model.ids import HoldId, OrgId
+from portal.model.ids import HoldId, MessageId, OrgId
+from portal.model.message import DeliveryState
 from portal.model.staff import check_reason
 
 REVIEW_WITHIN = timedelta(days=366)
@@ -63,15 +65,19 @@ class Holds:
             review=hold.review_at.date().isoformat(),
         )
         async with self._db.write(event) as changed:
-            await holds.place(changed, hold)
+            await holds.lock(changed, org_id)
             if criteria.message_id:
-                message = await messages.one(changed, criteria.message_id)
-                if message is None or message.org_id != org_id:
-                    raise NotFound("no such message")
-                left = [one for one in await deliveries.of_message(changed, message.id) if one.state != "disposed"]
-                if message.disposed_at or not left:
-                    raise InputRefused("This message is destroyed: there is nothing left to hold.")
+                await self._check_there(changed, org_id, criteria.message_id)
+            await holds.place(changed, hold)
         return hold
+
+    async def _check_there(self, tx: ReadTx, org_id: OrgId, message_id: MessageId) -> None:
+        message = await messages.one(tx, message_id)
+        if message is None or message.org_id != org_id:
+            raise NotFound("no such message")
+        left = [one for one in await deliveries.of_message(tx, message_id) if one.state is not DeliveryState.DISPOSED]
+        if message.disposed_at or not left:
+            raise InputRefused("This message is destroyed: there is nothing left to hold.")
 
     async def every(self, org_id: OrgId) -> list[Hold]:
         """Those in force first, the next to be reviewed first."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from portal.clock import Source
-from portal.db import deliveries, given, orgs
+from portal.db import deliveries, given, messages, orgs
 from portal.db.deliveries import Delivery
 from portal.db.engine import Database, Stale
 from portal.model.assurance import Assurance, Method, Proof, reach
@@ -45,7 +45,8 @@ class Reclass:
             needs=int(wanted.assurance),
         )
         async with self._db.write(event) as changed:
-            await deliveries.raise_message(changed, message_id, wanted, retain_until)
+            await deliveries.raise_message(changed, message_id, wanted)
+            await messages.keep_until(changed, message_id, retain_until)
             for one in alive:
                 if not await deliveries.raise_class(changed, one, wanted, wanted.assurance):
                     raise Stale("a delivery changed meanwhile")

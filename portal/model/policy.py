@@ -67,7 +67,7 @@ def check_policy(policy: Policy) -> None:
         raise InputRefused("A reminder comes at least a day before the end, and after the notice.", "reminder_days")
     if policy.retention_days < policy.life_days:
         raise InputRefused("Messages must be kept at least as long as they can be read.", "retention_days")
-    if policy.warn_days is None:
+    if policy.warn_days is None or not 1 <= policy.warn_days <= policy.life_days:
         raise InputRefused(
-            "Somebody must hear of a message that nobody reads: give the days before its end.", "warn_days"
+            "Somebody must hear of a message that nobody reads: say how many days before its end.", "warn_days"
         )

@@ -95,7 +95,18 @@ def kind(context: Context, media_type: str) -> str:
     return catalogue(context["lang"]).gettext(said)
 
 
+def stamp(at: clock.datetime) -> str:
+    """A moment in a table of the console: short, UTC."""
+    return at.astimezone(clock.UTC).strftime("%-d %b %Y, %H:%M")
+
+
+def stamp_day(at: clock.datetime) -> str:
+    return at.astimezone(clock.UTC).strftime("%-d %b %Y")
+
+
 FILTERS: Mapping[str, Callable[..., str]] = {
+    "stamp": stamp,
+    "stamp_day": stamp_day,
     "datetime": datetime,
     "date": date,
     "when": when,

@@ -23,6 +23,11 @@ class Desk(Browser):
         super().__init__(world)
         self.device = Authenticator()
 
+    @property
+    def csrf(self) -> str:
+        found = re.search(r'(?:name="csrf" value|data-csrf)="([^"]+)"', self.page)
+        return found[1] if found else ""
+
     async def json(self, path: str, body: dict[str, Any] | None = None) -> httpx2.Response:
         """A request of the passkey module."""
         return await self.http.post(path, json=body or {}, headers={"x-csrf-token": self.csrf})
@@ -45,6 +50,15 @@ class Desk(Browser):
     async def fresh(self) -> None:
         answer = await self.touch("step-up")
         assert answer.status_code == 200, answer.text
+
+    async def fresh_code(self, who: str = CAROL) -> None:
+        """A sender shows once more that it is her, by a code. The clock goes on so that she may have one."""
+        self.world.clock.forward(minutes=6)
+        await self.get("/staff/confirm")
+        assert (await self.post("/staff/confirm/send")).status_code == 200
+        await self.world.worker.send_due()
+        answer = await self.post("/staff/confirm/code", {"code": self.world.newest(CODE, who)[0]})
+        assert answer.status_code == 303, answer.text
 
     async def act(self, name: str, deliveries: list[str], **fields: str) -> httpx2.Response:
         """Opens the page of an act and sends its form."""

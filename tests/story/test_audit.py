@@ -16,7 +16,7 @@ from portal.db.audit import Filter, Recorded
 from portal.model.errors import InputRefused, PortalError
 from portal.model.events import By, Event, Who
 from portal.operator import audit_filter, write_export
-from tests.story.seams import on_sqlite
+from tests.story.seams import all_deliveries, on_sqlite
 from tests.world import ALICE, World, letter
 
 pytestmark = pytest.mark.anyio
@@ -168,5 +168,6 @@ async def test_looking_things_up_is_on_record(world: World) -> None:
     for look in looks:
         assert await look()
     [first, second] = await world.events("MessagesListed")
-    assert (first.detail, first.actor) == ({"query": ["recipient"], "found": 1}, "dora")
+    (who,) = {one.recipient_id for one in await all_deliveries(world)}
+    assert (first.detail, first.actor) == ({"query": ["recipient"], "found": 1, "recipient": who}, "dora")
     assert second.detail == {"query": ["sender", "state"], "found": 1}

@@ -182,7 +182,12 @@ async def test_at_the_end_of_retention_grants_go_first_and_content_after(world: 
     assert [one["text_sealed"] for one in await rows(world, replies)] == [None]
     after = await world.events()
     assert after[: len(before)] == before
-    assert [one.kind for one in after[len(before) :]] == ["DeliveryDisposed", "DeliveryDisposed", "MessageDisposed"]
+    assert [one.kind for one in after[len(before) :]] == [
+        "DeliveryDisposed",
+        "DeliveryDisposed",
+        "MessageDisposed",
+        "CertificateIssued",
+    ]
     assert {one["state"] for one in await rows(world, deliveries)} == {"disposed"}
 
 

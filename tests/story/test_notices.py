@@ -127,8 +127,8 @@ async def test_a_notice_that_went_out_and_was_not_settled_waits_for_its_lease(
     async def away(*_: object) -> None:
         raise StorageAway("not now")
 
-    async def lost(self: Any, *given: Any) -> Any:
-        await submit(self, *given)
+    async def lost(self: Any, *given: Any, **more: Any) -> Any:
+        await submit(self, *given, **more)
         raise SubmissionFailed("no answer", transient=True, unclear=True)
 
     mailer = type(world.worker._dispatch._mailer)

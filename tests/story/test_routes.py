@@ -17,6 +17,7 @@ from portal.db.tables import reply_files
 from portal.model.ids import EventId
 from portal.sealing.open import Opener
 from portal.web import app as web
+from portal.web.staff import app as staff
 from tests.story.seams import all_deliveries, dump, plain, prepared, rows
 from tests.world import ALICE, BOB, Browser, World, letter
 
@@ -248,7 +249,8 @@ async def test_the_table_names_every_route_of_the_site(world: World) -> None:
     """A new route fails here until this file says what each member of the cast gets from it."""
     routes = {(method, path) for method, path, _ in web._ROUTES}
     assert routes == set(TABLE)
-    assert mounted(world.app) == {path for _, path in routes} | BESIDE
+    console = {path for _, path, _, _ in staff.ROUTES}  # tests/story/test_staff_matrix.py has their table
+    assert mounted(world.app) == {path for _, path in routes} | BESIDE | console
 
 
 async def test_what_is_not_yours_never_was(world: World) -> None:

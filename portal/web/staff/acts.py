@@ -14,7 +14,7 @@ from portal.console.messages import Shown
 from portal.db.deliveries import Delivery
 from portal.lifecycle.end import Outcome
 from portal.model.errors import InputRefused
-from portal.model.message import READABLE, DeliveryState
+from portal.model.message import READABLE, DeliveryState, Step, after
 from portal.model.staff import Person, Scope, Verb, check_reason
 from portal.web.forms import read_fields
 from portal.web.staff.signin import wrong
@@ -121,10 +121,22 @@ ACTS: dict[str, Act] = {
 }
 
 
-async def offered(visit: StaffVisit) -> list[Act]:
-    """The acts that this person may do somewhere."""
+async def offered(visit: StaffVisit, shown: Sequence[Shown] | None = None) -> list[Act]:
+    """The acts that this person may do; of those, the ones that some of these deliveries can undergo."""
     person = await visit.person()
-    return [one for one in ACTS.values() if person.reach(one.verb) is not Scope.NONE]
+    mine = [one for one in ACTS.values() if person.reach(one.verb) is not Scope.NONE]
+    return mine if shown is None else [one for one in mine if any(_fits(one, each.delivery) for each in shown)]
+
+
+def _fits(act: Act, one: Delivery) -> bool:
+    if act.verb in _STEPS:
+        return after(one.state, _STEPS[act.verb], one.progress) is not None
+    if act.verb is Verb.MISDIRECTED or act.verb is Verb.ACCESS_CODE:
+        return one.state is not DeliveryState.DISPOSED
+    return one.state in READABLE
+
+
+_STEPS = {Verb.REVOKE: Step.REVOKE, Verb.RESTORE: Step.RESTORE, Verb.EXTEND: Step.EXTEND, Verb.EXPIRE: Step.EXPIRE}
 
 
 def seen(shown: Sequence[Shown]) -> str:

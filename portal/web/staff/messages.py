@@ -121,9 +121,8 @@ async def one(visit: StaffVisit) -> Response:
         message=message,
         first=message.timelines[0].shown,
         recipients=recipients,
-        offered=await offered(visit),
+        offered=await offered(visit, [one.shown for one in message.timelines]),
         done=visit.request.query_params.get("done", ""),
-        alive=sum(one.shown.delivery.state not in ("expired", "revoked", "disposed") for one in message.timelines),
     )
 
 

@@ -15,6 +15,7 @@ from portal.model.ids import PolicyId
 from portal.model.policy import Policy
 from portal.orgs.classes import KINDS
 from portal.orgs.fallback import MOST_AT_ONCE, RECORD, Credential, fingerprint_of
+from portal.orgs.recipe import Block, Names, postfix
 from portal.web.forms import Multipart, read_fields
 from portal.web.languages import LANGUAGES
 from portal.web.staff.signin import form, wrong
@@ -91,7 +92,7 @@ async def add_relay(visit: StaffVisit) -> Response:
         )
     except InputRefused as error:
         return await _fallback(visit, wrong(error.field or "name", error.say), fields)
-    return _credential(visit, made, second=False)
+    return await _credential(visit, made, second=False)
 
 
 def _pin(fields: dict[str, str]) -> str | None:
@@ -102,9 +103,26 @@ def _pin(fields: dict[str, str]) -> str | None:
     return fingerprint_of(text) if "BEGIN" in text else text
 
 
-def _credential(visit: StaffVisit, made: Credential, *, second: bool) -> Response:
-    site = visit.site
-    return visit.page("credential", made=made, second=second, smtp_host=site.smtp_host, smtp_port=site.smtp_port)
+async def _credential(visit: StaffVisit, made: Credential, *, second: bool) -> Response:
+    blocks = await _recipe(visit, made.row.username, made.password)
+    return visit.page("credential", made=made, second=second, blocks=blocks)
+
+
+async def _recipe(visit: StaffVisit, username: str | None, password: str | None = None) -> list[Block]:
+    """The relay's configuration with this portal's and this organisation's names in it."""
+    organisation, person, site = await visit.organisation(), await visit.person(), visit.site
+    state = await site.fallback(person.by).state(organisation)
+    domains = tuple(one.domain for one in state.domains) or ("clinic.example",)
+    names = Names(
+        site.smtp_host,
+        site.smtp_port,
+        site.return_domain,
+        organisation.mail_from,
+        domains,
+        username or "USERNAME",
+        password or "PASSWORD",
+    )
+    return postfix(names)
 
 
 async def relay(visit: StaffVisit) -> Response:
@@ -132,9 +150,7 @@ async def _relay(visit: StaffVisit, error: dict[str, str] | None = None) -> Resp
         domains=[one.domain for one in state.domains],
         bound=state.bound.get(found.id, []),
         lately=[_lately(one) for one in await chapter.lately(organisation, wanted)],
-        smtp_host=visit.site.smtp_host,
-        smtp_port=visit.site.smtp_port,
-        username=next((one.username for one in reversed(valid) if one.username), "USERNAME"),
+        blocks=await _recipe(visit, next((one.username for one in reversed(valid) if one.username), None)),
         done=visit.request.query_params.get("done", "") if visit.request.method == "GET" else "",
         error=error,
     )
@@ -196,7 +212,7 @@ async def rotate(visit: StaffVisit) -> Response:
         )
     except InputRefused as error:
         return await _relay(visit, wrong(error.field or "credentials", error.say))
-    return _credential(visit, made, second=True)
+    return await _credential(visit, made, second=True)
 
 
 async def bind(visit: StaffVisit) -> Response:

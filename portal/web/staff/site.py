@@ -26,7 +26,7 @@ from portal.model.agents import device
 from portal.model.errors import SignInNeeded
 from portal.model.events import By
 from portal.model.links import TOKEN_BYTES, link_token
-from portal.model.staff import DANGEROUS, MATRIX, Person, Role, Verb
+from portal.model.staff import MATRIX, Person, Role, Verb
 from portal.notify.resend import Resend
 from portal.orgs.classes import Classes, Rules
 from portal.orgs.fallback import Fallback
@@ -101,6 +101,7 @@ class StaffSite:
     source: Source
     smtp_host: str
     smtp_port: str
+    return_domain: str
     wake: Callable[[], None]
 
 
@@ -192,7 +193,3 @@ class StaffVisit:
     @staticmethod
     def keep(response: Response, name: str, value: str, max_age: int | None = None) -> None:
         response.set_cookie(name, value, max_age=max_age, path="/", secure=True, httponly=True, samesite="lax")
-
-
-def is_dangerous(verb: Verb) -> bool:
-    return verb in DANGEROUS
