@@ -42,7 +42,7 @@ from portal.mail.submission import Submission
 from portal.mime import Renderer
 from portal.mime.pool import ProcessRenderer
 from portal.model.errors import PortalError, RefusesToStart
-from portal.model.events import By
+from portal.model.events import By, Who
 from portal.notify.dispatch import Dispatch
 from portal.notify.news import News
 from portal.notify.reminders import Reminders
@@ -216,6 +216,7 @@ class House:
             reading=Reading(db, opener, fields, self.sealer, self.renderer, source),
             compose=Compose(db, opener, fields, self.sealer, limits, self.wake),
             asking=Asking(db, source, self.wake),
+            setup=Setup(db, source, By(Who.STRANGER)),
             csrf=Csrf(tokens_key, settings.base_url),
             source=source,
             place_header=settings.place_header,

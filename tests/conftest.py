@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from portal.db.migrate import migrate
+from tests.identity.real import install
 from tests.servers import Postgres, postgres
 
 settings.register_profile("fuzz", max_examples=5000, deadline=None)
@@ -32,6 +33,12 @@ def postgres_server() -> Iterator[Postgres]:
     """One PostgreSQL for all tests of the run."""
     with postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The identity provider's packages, once a run."""
+    return install(tmp_path_factory.mktemp("oidc"))
 
 
 @pytest.fixture(scope="session")

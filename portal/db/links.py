@@ -47,6 +47,7 @@ class Named:
     org_name: str
     org_address: str
     org_phone: str
+    org_look: str | None
 
 
 def _named() -> Select[Any]:
@@ -64,6 +65,7 @@ def _named() -> Select[Any]:
             organisations.c.name,
             organisations.c.address,
             organisations.c.phone,
+            organisations.c.look,
         )
         .join(recipients, recipients.c.id == t.c.recipient_id)
         .join(organisations, organisations.c.id == t.c.org_id)

@@ -56,6 +56,8 @@ class Organisation:
     language: str
     kek_id: KekId
     added_at: datetime
+    look: str | None = None
+    """Names the look in addresses, anew at each change: `c...` has a colour, `l...` a logo, `b...` both."""
     accent: str | None = None
     logo: bytes | None = field(default=None, repr=False)
     notice_words: str | None = None
@@ -109,6 +111,17 @@ async def every(tx: ReadTx) -> list[Organisation]:
 
 async def add(tx: WriteTx[OrganisationAdded], organisation: Organisation) -> None:
     await tx.change(insert(organisations).values(vars(organisation)))
+
+
+_LOOK = Hot(
+    lambda insert: select(organisations.c.accent, organisations.c.logo).where(organisations.c.look == bindparam("look"))
+)
+
+
+async def look(db: Database, name: str) -> tuple[str | None, bytes | None] | None:
+    """Accent and logo of a look; None when there is none of this name (any more)."""
+    row = await db.row(_LOOK, look=name)
+    return (row[0], row[1]) if row else None
 
 
 async def present(tx: WriteTx[OrganisationChanged], org_id: OrgId, values: Mapping[str, object]) -> None:

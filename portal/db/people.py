@@ -10,7 +10,6 @@ from portal.db.tables import (
     deliveries,
     former_addresses,
     members,
-    organisations,
     recipients,
     recoveries,
 )
@@ -25,37 +24,6 @@ from portal.model.events import (
     RecoveryStopped,
 )
 from portal.model.ids import DeliveryId, EpochId, MemberId, MessageId, OrgId, RecipientId, RecoveryId
-
-
-@dataclass(frozen=True)
-class Person:
-    """A recipient, with her sealed address and what her pages say of the organisation."""
-
-    org_id: OrgId
-    recipient_id: RecipientId
-    epoch_id: EpochId
-    address_sealed: bytes
-    shared_at: datetime | None
-    org_name: str
-
-
-async def person(tx: ReadTx, recipient_id: RecipientId) -> Person | None:
-    statement = (
-        select(
-            recipients.c.org_id,
-            recipients.c.id,
-            recipients.c.epoch_id,
-            recipients.c.address_sealed,
-            recipients.c.shared_at,
-            organisations.c.name,
-        )
-        .join(organisations, organisations.c.id == recipients.c.org_id)
-        .where(recipients.c.id == recipient_id)
-    )
-    row = await tx.row(statement)
-    if row is None:
-        return None
-    return Person(row.org_id, row.id, row.epoch_id, row.address_sealed, row.shared_at, row.name)
 
 
 async def by_address(tx: ReadTx, org_id: OrgId, address_hash: bytes) -> RecipientId | None:

@@ -45,6 +45,7 @@ class Session:
     org_name: str = ""
     org_address: str = ""
     org_phone: str = ""
+    org_look: str = ""
     shared: bool = False
 
     @property
@@ -76,6 +77,7 @@ _BY_TOKEN = Hot(
             organisations.c.name,
             organisations.c.address,
             organisations.c.phone,
+            organisations.c.look,
             recipients.c.shared_at,
         )
         .join(organisations, organisations.c.id == sessions.c.org_id)
@@ -137,7 +139,8 @@ async def by_token(db: Database, token_hash: bytes) -> Session | None:
         org[0],
         org[1],
         org[2],
-        org[3] is not None,
+        org[3] or "",
+        org[4] is not None,
     )
 
 

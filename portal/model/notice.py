@@ -1,7 +1,41 @@
 """What the outbox carries for a mail, sealed in its row until the mail is sent."""
 
 import json
+import re
+import string
 from dataclasses import asdict, dataclass
+
+from portal.model.errors import InputRefused
+
+MOST_WORDS = 500
+_FIELDS = ("organisation", "phone", "address")
+_LINK = re.compile(r"https?:|www\.|//|@|\b[\w-]+\.[a-z]{2,}\b", re.IGNORECASE)
+
+
+def check_words(text: str) -> None:
+    """Whether an organisation's own paragraph may stand in its notices: no link, no field but its own name, phone and address.
+
+    Nothing of a message can get in: there is no field for it. Raises InputRefused.
+    """
+    if len(text) > MOST_WORDS or any(not sign.isprintable() for sign in text):
+        raise InputRefused(f"One paragraph of at most {MOST_WORDS} characters.", "notice_words")
+    try:
+        fields = [
+            (name, spec, conversion) for _, name, spec, conversion in string.Formatter().parse(text) if name is not None
+        ]
+    except ValueError:
+        raise InputRefused(
+            "Braces stand around a field only: {organisation}, {phone} or {address}.", "notice_words"
+        ) from None
+    if any(name not in _FIELDS or spec or conversion for name, spec, conversion in fields):
+        raise InputRefused("The fields are {organisation}, {phone} and {address}, and no others.", "notice_words")
+    if _LINK.search(text):
+        raise InputRefused("No links or addresses: the notice has one link, and people check it.", "notice_words")
+
+
+def filled(text: str, *, organisation: str, phone: str, address: str) -> str:
+    """The paragraph as it goes out."""
+    return text.format(organisation=organisation, phone=phone, address=address)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from portal.db.deliveries import Delivery
 from portal.db.orgs import Organisation
 from portal.mail import as_checked_bytes, undecoded
-from portal.model.notice import ChangePayload, CodePayload, NewsPayload, NoticePayload, StaffCodePayload
+from portal.model.notice import ChangePayload, CodePayload, NewsPayload, NoticePayload, StaffCodePayload, filled
 from portal.model.parties import address
 
 
@@ -78,8 +78,16 @@ def mail_with_link(letters: Letters, told: Told, name: str, payload: NoticePaylo
         "reference": payload.reference,
         "front_url": f"{told.base_url}/",
         "expires_at": expires_at,
+        "words": _own_words(told.organisation, payload.language),
     }
     return told.mail(letters.render(name, payload.language, context))
+
+
+def _own_words(org: Organisation, language: str) -> str:
+    """The organisation's own paragraph, in its own language only."""
+    if not org.notice_words or language != org.language:
+        return ""
+    return filled(org.notice_words, organisation=org.name, phone=org.phone, address=org.address)
 
 
 def mail_with_code(letters: Letters, told: Told, payload: CodePayload) -> bytes:

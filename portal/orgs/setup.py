@@ -1,15 +1,17 @@
 """Sets organisations up: who they are, how they look, and with which keys. Relays: fallback.py; classes of messages: classes.py."""
 
 import re
+import secrets
 from collections.abc import Callable, Mapping
 
 from portal.clock import Source
 from portal.db import orgs
 from portal.db.engine import Database, Duplicate
 from portal.db.orgs import Organisation
-from portal.model.errors import InputRefused
+from portal.model.errors import InputRefused, NotFound
 from portal.model.events import By, KekRotated, OrganisationAdded, OrganisationChanged
 from portal.model.ids import KekId, OrgId, PolicyId
+from portal.model.notice import check_words
 from portal.model.parties import address
 from portal.model.policy import DEFAULT_CLASS, Policy
 from portal.orgs.classes import Classes
@@ -39,6 +41,13 @@ class Setup:
             await orgs.turn_to_kek(tx, org.id, new)
         return new
 
+    async def look(self, name: str) -> tuple[str | None, bytes | None]:
+        """Accent and logo by the name that pages call the look by. Raises NotFound."""
+        found = await orgs.look(self._db, name)
+        if found is None:
+            raise NotFound("no such look")
+        return found
+
     async def add(self, organisation: Organisation) -> None:
         """Adds an organisation with the default policy. Raises InputRefused."""
         facts = self._by.facts(self._source.now(), organisation.id)
@@ -55,8 +64,14 @@ class Setup:
         """Changes how an organisation presents itself: name, address, phone, language, mail_from, accent, logo, device_bound."""
         if "mail_from" in values:
             check_mail_from(str(values["mail_from"]))
+        if "notice_words" in values:
+            check_words(str(values["notice_words"] or ""))
         changed = tuple(sorted(values))
         event = OrganisationChanged(**self._by.facts(self._source.now(), org.id), changed=changed)
+        if {"accent", "logo"} & set(values):
+            accent, logo = values.get("accent", org.accent), values.get("logo", org.logo)
+            kind = {(True, False): "c", (False, True): "l", (True, True): "b"}.get((bool(accent), bool(logo)))
+            values = {**values, "look": kind and f"{kind}{secrets.token_hex(8)}"}
         async with self._db.write(event) as tx:
             await orgs.present(tx, org.id, values)
 

@@ -5,7 +5,6 @@ Each time step works once: the newest one used is kept, and a code of it or of a
 
 import base64
 from dataclasses import dataclass
-from datetime import datetime
 
 from pyotp import TOTP
 from pyotp.exceptions import OTPVerificationError
@@ -147,10 +146,3 @@ class AppCodes:
         name = (await self._tell.addresses(session.org_id, session.recipient_id))[0]
         uri = TOTP(secret).provisioning_uri(name=name, issuer_name=session.org_name or None)
         return Offer(uri, " ".join(secret[at : at + 4] for at in range(0, len(secret), 4)))
-
-
-def last_used(app: App) -> datetime | None:
-    """When a code of the app was used last, to half a minute."""
-    from datetime import UTC
-
-    return None if app.last_step is None else datetime.fromtimestamp(app.last_step * 30, UTC)

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Scope
 
 from portal import paths
 from portal.model.errors import NotFound, PortalError
-from portal.web import account, passkeys, recipient, replies, signin, stepup
+from portal.web import account, look, passkeys, recipient, replies, signin, stepup
 from portal.web.errors import error_page, status_of
 from portal.web.headers import SecurityHeaders
 from portal.web.site import Site, Visit
@@ -70,6 +70,8 @@ _ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/who", account.who),
     ("POST", "/who", account.say_who),
     ("POST", "/offer/not-now", account.not_now),
+    ("GET", "/look/{look}.css", look.stylesheet),
+    ("GET", "/look/{look}.png", look.logo),
     ("GET", "/recovery/{token}", account.recovery),
     ("POST", "/recovery/{token}", account.stop_recovery),
     ("POST", "/messages/{delivery}/ask", recipient.ask),

@@ -150,7 +150,6 @@ async def _resume_page(
         status=401,
         text=text,
         draft=draft,
-        door=door.text,
         wanted=wanted,
         address=await hidden(visit, door.named),
         sent=True,

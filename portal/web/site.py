@@ -14,6 +14,7 @@ from portal.model.access import Reader
 from portal.model.agents import device
 from portal.model.errors import MemberNeeded, SignInNeeded
 from portal.model.links import TOKEN_BYTES, link_token
+from portal.orgs.setup import Setup
 from portal.reading.read import Reading
 from portal.reply.compose import Compose
 from portal.signin import Client, Whose
@@ -58,6 +59,7 @@ class Site:
     reading: Reading
     compose: Compose
     asking: Asking
+    setup: Setup
     csrf: Csrf
     source: Source
     place_header: str = ""
@@ -72,6 +74,7 @@ class Organisation:
     name: str
     address: str
     phone: str
+    look: str = ""
 
 
 class Visit:
@@ -145,7 +148,8 @@ class Visit:
     def organisation(self) -> Organisation | None:
         if self.session is None:
             return None
-        return Organisation(self.session.org_name, self.session.org_address, self.session.org_phone)
+        session = self.session
+        return Organisation(session.org_name, session.org_address, session.org_phone, session.org_look)
 
     def page(self, template: str, *, status: int = 200, org: Organisation | None = None, **context: Any) -> Response:
         """A page from templates/recipient/."""

@@ -13,16 +13,10 @@ from portal.clock import Source
 from portal.identity import Identity, IdentityProvider
 from portal.identity.oidc import OpenIdConnect
 from portal.model.errors import IdentityAway, IdentityRefused
-from tests.identity.real import ALGORITHMS, REDIRECT_URI, SECRET, Running, client_id, install, running, sign_in
+from tests.identity.real import ALGORITHMS, REDIRECT_URI, SECRET, Running, client_id, running, sign_in
 
 pytestmark = pytest.mark.anyio
 SOURCE = Source()
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Once for all tests here."""
-    return install(tmp_path_factory.mktemp("oidc"))
 
 
 @pytest.fixture(scope="module")

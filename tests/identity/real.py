@@ -21,6 +21,7 @@ import pytest
 from tests.servers import free_port
 
 REDIRECT_URI = "http://127.0.0.1:9/staff/back"  # nobody listens there: the browser here stops before it
+CONSOLE_URI = "https://portal.example/staff/oidc/back"
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
 SECRET = "a+b/c: %41&=?"
 _START_SECONDS = 30
@@ -81,7 +82,7 @@ def _start(folder: Path, port: int) -> subprocess.Popen[bytes]:
         {
             "client_id": client_id(algorithm),
             "client_secret": SECRET,
-            "redirect_uris": [REDIRECT_URI],
+            "redirect_uris": [REDIRECT_URI, CONSOLE_URI],
             "id_token_signed_response_alg": algorithm,
         }
         for algorithm in ALGORITHMS
@@ -100,14 +101,14 @@ def _start(folder: Path, port: int) -> subprocess.Popen[bytes]:
     return process
 
 
-async def sign_in(url: str, login: str) -> dict[str, str]:
+async def sign_in(url: str, login: str, back: str = REDIRECT_URI) -> dict[str, str]:
     """What the browser of somebody who signs in and consents brings back to the redirect URI."""
     async with httpx2.AsyncClient(trust_env=False) as browser:
         answer = await browser.get(url)
         for _ in range(12):
             if answer.is_redirect:
                 url = urljoin(str(answer.url), answer.headers["location"])
-                if url.startswith(REDIRECT_URI):
+                if url.startswith(back):
                     return {name: value[0] for name, value in parse_qs(urlsplit(url).query).items()}
                 answer = await browser.get(url)
             else:

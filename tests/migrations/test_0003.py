@@ -34,8 +34,8 @@ _ROWS = (
         " VALUES ('d', 'o', 'm', 'a', 'noticed', 1, true, 1, 1000000000000)"
     ),
     (
-        "INSERT INTO deliveries (id, org_id, message_id, recipient_id, state, needs, reply_allowed, accepted_at, expires_at, opened_at)"
-        " VALUES ('d2', 'o', 'm', 'a', 'opened', 1, true, 1, 1000000000000, 5)"
+        "INSERT INTO deliveries (id, org_id, message_id, recipient_id, state, needs, reply_allowed, accepted_at, expires_at,"
+        " opened_at) VALUES ('d2', 'o', 'm', 'a', 'opened', 1, true, 1, 1000000000000, 5)"
     ),
 )
 

@@ -18,12 +18,14 @@ from portal.clock import Source
 from portal.db import orgs
 from portal.db.tables import deliveries, org_domains, policies, policy_rules, relay_credentials
 from portal.intake import Relay
+from portal.model.colours import contrast, read_colour
 from portal.model.errors import RelayUnknown, SenderNotYours
 from portal.model.ids import PolicyId
 from portal.model.policy import Policy
 from portal.model.staff import Role
 from portal.orgs.classes import Classes
 from portal.orgs.recipe import Names, postfix
+from portal.orgs.setup import Setup
 from portal.transport.resolver import Resolver
 from portal.web.app import build
 from tests.servers import free_port
@@ -383,3 +385,72 @@ async def test_a_name_server_that_never_answers_is_not_waited_for(world: World) 
             await resolver.txt("_portal-domain.slow.example")
         assert asyncio.get_running_loop().time() - began < 8
     assert world
+
+
+async def test_patients_see_the_look_corrected_and_anew_after_each_change(world: World) -> None:
+    """Colour and logo stand on the recipients' pages under names that change with them; text on them reads at 7:1."""
+    setup = Setup(world.house.db, world.house.source, OPERATOR)
+    picture = Path(world.house.settings.keys_url.removeprefix("keyring://")).parent / "p.png"
+    Image.new("RGB", (200, 100), "navy").save(picture)
+    await setup.present(world.northside, {"accent": "#ffee00", "logo": picture.read_bytes()})
+    token = await world.announce()
+    alice = world.browser()
+    await alice.get(f"/m/{token}")
+    css, png = re.findall(r"/look/\w+\.(?:css|png)", alice.page)
+    sheet = await alice.http.get(css)
+    assert sheet.headers["content-type"].startswith("text/css")
+    assert "immutable" in sheet.headers["cache-control"]
+    values = {}
+    for found in re.finditer(r"--(pine|on|link):(#[0-9a-f]{6})", sheet.text.splitlines()[0]):
+        colour = read_colour(found[2])
+        assert colour
+        values[found[1]] = colour
+    white = read_colour("#ffffff")
+    assert white
+    assert contrast(values["pine"], values["on"]) >= 7
+    assert contrast(values["link"], white) >= 7
+    assert (await alice.http.get(png)).content == picture.read_bytes()
+    await alice.get(await alice.sign_in(token))
+    assert css in alice.page
+    organisation = await setup.organisation("northside")
+    await setup.present(organisation, {"accent": None})
+    await alice.get("/inbox")
+    assert css not in alice.page
+    assert (await alice.http.get(css)).status_code == 404
+    assert len(re.findall(r"/look/l\w+\.png", alice.page)) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("Dear {name}", "no others"),
+        ("{organisation.id}", "no others"),
+        ("{phone!r}", "no others"),
+        ("{", "Braces"),
+        ("See https://evil.example/x", "No links"),
+        ("See evil.example", "No links"),
+        ("Write to a@b", "No links"),
+        ("x" * 501, "at most 500"),
+    ],
+)
+async def test_own_words_in_notices_are_linted(world: World, words: str, said: str) -> None:
+    """Only the organisation's own fields, no link, one paragraph: the rest is refused with what may stand there."""
+    who = await dora(world)
+    await who.get("/staff/look")
+    good = {"name": "Northside", "address": "1 Lane", "phone": "+1 555", "language": "en", "notice_words": words}
+    answer = await who.post("/staff/look", good)
+    assert (answer.status_code, said in answer.text) == (422, True)
+
+
+async def test_own_words_stand_in_the_organisations_language_only(world: World) -> None:
+    """The paragraph is in the English notice, filled in, and in no Spanish one."""
+    setup = Setup(world.house.db, world.house.source, OPERATOR)
+    await setup.present(
+        world.northside, {"notice_words": "Questions? {organisation} answers on {phone}, weekdays 8 to 5."}
+    )
+    await world.announce()
+    assert "Questions? Northside Clinic answers on +1 555 0100" in " ".join(world.text_for(ALICE).split())
+    classes = Classes(world.house.db, world.house.source, OPERATOR)
+    await classes.set(world.northside.id, Policy(PolicyId(""), world.northside.id, "default", 0, notice_language="es"))
+    await world.announce(letter(message_id="<2@clinic.example>"), (BOB,))
+    assert "Questions?" not in world.text_for(BOB)

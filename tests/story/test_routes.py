@@ -129,6 +129,8 @@ TABLE: dict[tuple[str, str], Route] = {
     ("GET", "/who"): Route(200),
     ("POST", "/who"): Route(422, send=post),
     ("POST", "/offer/not-now"): Route(303, send=post, public=True, stranger=303),
+    ("GET", "/look/{look}.css"): Route(404, public=True, stranger=404),
+    ("GET", "/look/{look}.png"): Route(404, public=True, stranger=404),
     ("GET", "/recovery/{token}"): Route(404, public=True, stranger=404),
     ("POST", "/recovery/{token}"): Route(404, send=post, public=True, stranger=404),
     ("POST", "/sign-out"): Route(200, send=post, public=True, stranger=200),

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TypeAlias
 
 from portal.clock import Source
@@ -86,12 +86,3 @@ class StaffSessions:
         facts = facts_of(session, client, self._source.now())
         async with self._db.write(StaffSessionsEnded(**facts, staff=session.staff_id, count=others)) as tx:
             return await staff.end_all(tx, session.staff_id, keep=session.token_hash)
-
-
-async def nothing(tx: WriteTx[StaffSignedIn | StaffProved]) -> None:
-    """Where nothing is to be used up."""
-
-
-def over_at(session: StaffSession, now: datetime) -> datetime:
-    """When the session ends if nothing more is done."""
-    return min(now + IDLE, session.ends_at)

@@ -12,6 +12,7 @@ from portal.model.assurance import Assurance
 from portal.model.colours import accents, read_colour
 from portal.model.errors import BodyTooLarge, InputRefused, NotFound
 from portal.model.ids import PolicyId
+from portal.model.notice import check_words
 from portal.model.policy import Policy
 from portal.orgs.classes import KINDS
 from portal.orgs.fallback import MOST_AT_ONCE, RECORD, Credential, fingerprint_of
@@ -420,6 +421,7 @@ async def _look(
         "language": organisation.language,
         "accent": organisation.accent or "",
         "device_bound": "yes" if organisation.device_bound else "no",
+        "notice_words": organisation.notice_words or "",
         **(typed or {}),
     }
     return visit.page(
@@ -471,11 +473,14 @@ def _look_values(fields: dict[str, str]) -> dict[str, object]:
         if colour is None:
             raise InputRefused("Write a colour as # and six hexadecimal digits, such as #0b505c.", "accent")
         accent = str(colour)
+    words = " ".join(fields.get("notice_words", "").split())
+    check_words(words)
     return {
         **said,
         "language": fields["language"],
         "accent": accent,
         "device_bound": fields.get("device_bound") == "yes",
+        "notice_words": words or None,
     }
 
 
