@@ -16,14 +16,16 @@ from portal.web.languages import catalogue
 from portal.web.templating import LANGUAGES, Letters, Pages, body_script_hash, choose, direction
 
 NOW = datetime(2026, 11, 21, 10, 42, tzinfo=UTC)
-CLINIC = Thing(name="Northside <Clinic> & Sons", address="14 Harbour Lane, Northside", phone="+1 555 0100")
+CLINIC = Thing(name="Northside <Clinic> & Sons", address="14 Harbour Lane, Northside", phone="+1 555 0100", look="")
 LETTER = {
     "org": CLINIC, "link": "https://portal.clinic.example/m/" + "a" * 43, "host": "portal.clinic.example",
     "reference": "K7QF-3MPD-9T", "front_url": "https://portal.clinic.example/", "expires_at": NOW, "code": "12345678",
     "code_reference": "QK7", "minutes": 10, "message_ref": "0198-77", "sent_at": NOW,
     "hidden_recipient": "a•••e@patients.example", "reason": "550 5.1.1 no such user",
+    "words": "Questions? Northside answers.", "console_url": "https://portal.clinic.example/staff",
+    "lines": [{"what": "opened", "at": NOW, "ref": "0198-77", "recipient": "a•••e@patients.example"}],
 }  # fmt: skip
-LETTERS = ["notice", "reminder", "code", "asked", "undelivered"]
+LETTERS = ["notice", "reminder", "code", "asked", "undelivered", "expiring", "unread", "staff-code", "news"]
 
 
 @pytest.fixture(scope="module")
