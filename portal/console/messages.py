@@ -111,10 +111,17 @@ class Messages:
         self._db, self._sealer, self._fields, self._source = db, sealer, fields, source
 
     async def find_recipient(self, view: View, text: str) -> RecipientId | None:
-        """Whose address this is or was. Raises InputRefused for what is no address."""
+        """Whose address this is or was, as far as the asker sees: a sender does not learn who else is a patient here.
+
+        Raises InputRefused for what is no address.
+        """
         hashed = self._sealer.index(view.org_id, "recipient", _address(text, "recipient"))
         async with self._db.read() as tx:
-            return await people.by_address(tx, view.org_id, hashed)
+            found = await people.by_address(tx, view.org_id, hashed)
+            if found is None or view.own is None:
+                return found
+            hers = await overview.page(tx, view.org_id, Wanted(recipient_id=found), None, 1, view.own)
+        return found if hers else None
 
     def sender_hash(self, view: View, text: str) -> bytes:
         """Raises InputRefused for what is no address."""

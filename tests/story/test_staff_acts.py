@@ -13,7 +13,7 @@ from portal.model.ids import PolicyId
 from portal.model.policy import Policy
 from portal.model.staff import Role
 from portal.orgs.classes import Classes
-from tests.story.seams import all_deliveries, rows
+from tests.story.seams import all_deliveries, put, rows
 from tests.story.staff import OPERATOR, Desk, desk, sender
 from tests.world import ALICE, BOB, CAROL, REFERENCE, World, letter
 
@@ -75,6 +75,23 @@ async def test_search_finds_by_each_criterion_and_puts_itself_on_record(world: W
     recipient_id = (await all_deliveries(world))[0].recipient_id
     assert recipient_id in {one.detail.get("recipient") for one in listed}
     assert all(ALICE not in str(one.detail) for one in listed)
+
+
+async def test_a_sender_does_not_learn_who_else_is_a_patient(world: World) -> None:
+    """Searching for somebody else's patient answers as for an address that nobody here knows, by address and by id."""
+    await world.announce()
+    await world.announce(letter(), (BOB,), sender="erin@clinic.example")
+    carol = await sender(world)
+    pages = []
+    for who in (BOB, "never@patients.example"):
+        await carol.get("/staff/messages")
+        answer = await carol.post("/staff/messages/find", {"recipient": who})
+        pages.append(answer.headers["location"])
+    assert pages[0] == pages[1]
+    bobs = (await all_deliveries(world))[1]
+    page = (await carol.get(f"/staff/messages?recipient={bobs.recipient_id}&sender={bobs.sender_hash.hex()}")).text
+    assert BOB not in page
+    assert "erin@clinic.example" not in page
 
 
 async def test_a_search_that_can_not_be_meant_says_what_to_do(world: World) -> None:
@@ -422,3 +439,104 @@ async def test_given_back_after_its_end_it_can_be_read_for_a_while(world: World)
     assert timedelta(days=13) < delivery.expires_at - world.clock.at <= timedelta(days=14)
     assert (await rows(world, deliveries))[0]["ended_at"] is None
     assert CAROL
+
+
+ACTS: dict[str, dict[str, str]] = {
+    "revoke": {"reason": "for the matrix"},
+    "restore": {"reason": "for the matrix"},
+    "extend": {"days": "90"},
+    "expire": {},
+    "resend": {},
+    "access-code": {"code": "green hill 77"},
+    "raise": {"policy_name": "stricter"},
+    "misdirected": {"reason": "for the matrix", "owner": "Privacy office"},
+}
+READ = {"held", "noticed", "opened", "replied"}
+ALLOWED = {
+    "revoke": READ | {"expired"},
+    "restore": {"revoked"},
+    "extend": READ | {"expired"},
+    "expire": READ,
+    "resend": READ,
+    "access-code": READ | {"expired", "revoked"},
+    "raise": READ,
+    "misdirected": READ | {"expired", "revoked"},
+}
+
+
+@pytest.mark.parametrize("state", ["held", "noticed", "opened", "replied", "expired", "revoked", "disposed"])
+async def test_each_act_in_each_state(world: World, state: str) -> None:
+    """What a state allows is done, once and with its events; what it does not is refused in words, and changes nothing."""
+    await make_class(world, "stricter", retention_days=400)
+    reached = {"noticed_at": world.clock.at} if state != "held" else {}
+    reached |= {"opened_at": world.clock.at} if state in ("opened", "replied") else {}
+    reached |= {"replied_at": world.clock.at} if state == "replied" else {}
+    dora = await admin(world)
+    for number, (act, fields) in enumerate(ACTS.items()):
+        await world.deliver(letter(message_id=f"<{number}@clinic.example>"), (f"p{number}@patients.example",))
+        one = (await all_deliveries(world))[-1]
+        await put(world, deliveries, {"state": state, **reached}, id=one.id)
+        await put(
+            world, outbox, {"state": "done", "settled_at": one.accepted_at - timedelta(days=2)}, delivery_id=one.id
+        )
+        await dora.fresh()
+        before = await all_deliveries(world)
+        events = len(await world.events())
+        answer = await dora.act(act, [one.id], **fields)
+        if state in ALLOWED[act]:
+            assert answer.status_code == 303, (act, state, answer.text[-700:])
+            kinds = {event.kind for event in (await world.events())[events:]}
+            assert kinds & {
+                "DeliveryRevoked",
+                "DeliveryRestored",
+                "DeliveryExtended",
+                "DeliveryExpired",
+                "NoticeRequested",
+                "AccessCodeSet",
+                "ClassRaised",
+                "MessageMisdirected",
+            }, act
+        else:
+            assert answer.status_code in (409, 422), (act, state)
+            assert await all_deliveries(world) == before, (act, state)
+
+
+async def test_revoking_while_an_answer_is_sent(world: World) -> None:
+    """Either the answer was in before and is handed over, or it is refused and its text stays with its writer: never half."""
+    token = await world.announce()
+    alice = world.browser()
+    message = await alice.sign_in(token)
+    await alice.get(f"{message}/reply")
+    draft = alice.page.split('name="draft" value="')[1][:36]
+    fields = {"csrf": (None, alice.csrf), "draft": (None, draft), "text": (None, "Thank you, doctor!")}
+    dora = await admin(world)
+    (one,) = await ids(world)
+    await dora.get(f"/staff/act/revoke?d={one}")
+    sent, done = await asyncio.gather(
+        alice.http.post(f"{message}/reply", files=fields), dora.send_act("revoke", [one], reason="in the middle of it")
+    )
+    assert sent.status_code in (303, 410)
+    submitted = len(await world.events("ReplySubmitted"))
+    assert submitted == (1 if sent.status_code == 303 else 0)
+    if done.status_code != 303:  # the answer came first, and the page was older than that
+        await dora.act("revoke", [one], reason="in the middle of it")
+    assert (await all_deliveries(world))[0].state == "revoked"
+
+
+async def test_a_sender_adds_a_passkey_and_needs_no_more_codes(world: World) -> None:
+    """After a code she binds one; the next time one touch is enough, and a dangerous act takes the passkey too."""
+    await world.announce()
+    carol = await sender(world)
+    await carol.get("/staff/account")
+    options = (await carol.json("/staff/passkeys/add/options")).json()
+    made = carol.device.create(options, "https://portal.example")
+    assert (await carol.json("/staff/passkeys/add", {"credential": made, "name": "Desk"})).status_code == 200
+    again = Desk(world)
+    again.device = carol.device
+    assert (await again.touch()).status_code == 200
+    assert ALICE in (await again.get("/staff/messages")).text
+    world.clock.forward(minutes=6)
+    (one,) = await ids(world)
+    assert (await again.get(f"/staff/act/expire?d={one}")).status_code == 303
+    await again.fresh()
+    assert (await again.act("expire", [one])).status_code == 303

@@ -28,12 +28,12 @@ async def _list(visit: StaffVisit, asked: dict[str, str], error: dict[str, str] 
     wanted = _wanted(asked)
     before = asked.get("before", "")
     page = await visit.site.messages.search(view, wanted, DeliveryId(before) if is_id(before) else None)
-    recipient = await _recipient_words(visit, wanted) if wanted.recipient_id is not None else ""
-    sender = (
-        await visit.site.messages.sender_address(view.org_id, wanted.sender_hash)
-        if wanted.sender_hash is not None
-        else ""
-    )
+    found = page.shown[0] if page.shown else None
+    recipient = sender = ""
+    if wanted.recipient_id is not None:
+        recipient = found.recipient if found else "an address without such messages"
+    if wanted.sender_hash is not None:
+        sender = found.sender if found else "an address without such messages"
     kept = {name: value for name, value in asked.items() if name in _FILTERS and value}
     more = f"/staff/messages?{urlencode({**kept, 'before': page.after})}" if page.after else ""
     return visit.page(
@@ -84,14 +84,6 @@ def _day(text: str) -> datetime | None:
         return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC) if text else None
     except ValueError:
         return None
-
-
-async def _recipient_words(visit: StaffVisit, wanted: Wanted) -> str:
-    org_id = (await visit.signed_in()).org_id
-    assert wanted.recipient_id is not None
-    return (
-        await visit.site.messages.recipient_address(org_id, wanted.recipient_id) or "an address that has had no message"
-    )
 
 
 async def find(visit: StaffVisit) -> Response:
