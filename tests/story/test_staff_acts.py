@@ -101,6 +101,11 @@ async def test_a_search_that_can_not_be_meant_says_what_to_do(world: World) -> N
         await dora.get("/staff/messages")
         answer = await dora.post("/staff/messages/find", typed)
         assert (answer.status_code, said in answer.text) == (422, True)
+    for path in ("messages", "holds", "certificates", "people", "fallback/relays", "classes"):
+        for odd in ("%00", "x" * 3000, "'%20OR%201=1--", "%0d%0aX:y", "\u0661"):
+            assert (await dora.get(f"/staff/{path}/{odd}")).status_code in (200, 404), (path, odd)
+    await dora.get("/staff/holds/new")
+    assert (await dora.post("/staff/holds", {"class": "\0", "reason": "x\0y"})).status_code == 422
     for odd in (
         "?state=x&notice=y&recipient=z&sender=zz&from=q&before=1",
         "?sender=" + "g" * 64,

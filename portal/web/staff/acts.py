@@ -16,8 +16,7 @@ from portal.lifecycle.end import Outcome
 from portal.model.errors import InputRefused
 from portal.model.message import READABLE, DeliveryState, Step, after
 from portal.model.staff import Person, Scope, Verb, check_reason
-from portal.web.forms import read_fields
-from portal.web.staff.signin import wrong
+from portal.web.staff.signin import form_pairs, wrong
 from portal.web.staff.site import StaffVisit
 
 _MOST_FIELDS = 300
@@ -198,9 +197,8 @@ def do(name: str) -> Callable[[StaffVisit], Awaitable[Response]]:
     act = ACTS[name]
 
     async def post(visit: StaffVisit) -> Response:
-        pairs = await read_fields(visit.request, _MOST_FIELDS)
+        pairs = await form_pairs(visit, _MOST_FIELDS)
         fields = dict(pairs)
-        visit.check(fields.get("csrf", ""))
         ids = [value for key, value in pairs if key == "d"]
         shown = await visit.site.messages.chosen(await visit.view(act.verb), ids)
         if fields.get("seen") != seen(shown):

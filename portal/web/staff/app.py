@@ -144,6 +144,8 @@ def _endpoint(site: StaffSite, verb: Verb | None, handler: Handler) -> Callable[
         visit = StaffVisit(site, request)
         try:
             site.csrf.check_site(request)
+            if any(not str(value).isprintable() or len(str(value)) > 255 for value in request.path_params.values()):
+                raise NotFound("no id of ours")
             if verb is not None:
                 await _allowed(visit, verb)
             return await handler(visit)

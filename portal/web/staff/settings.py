@@ -17,9 +17,9 @@ from portal.model.policy import Policy
 from portal.orgs.classes import KINDS
 from portal.orgs.fallback import MOST_AT_ONCE, RECORD, Credential, fingerprint_of
 from portal.orgs.recipe import Block, Names, postfix
-from portal.web.forms import Multipart, read_fields
+from portal.web.forms import Multipart
 from portal.web.languages import LANGUAGES
-from portal.web.staff.signin import form, wrong
+from portal.web.staff.signin import form, form_pairs, wrong
 from portal.web.staff.site import StaffVisit
 
 _LOGO_BYTES = 2 * 1024 * 1024
@@ -217,8 +217,7 @@ async def rotate(visit: StaffVisit) -> Response:
 
 
 async def bind(visit: StaffVisit) -> Response:
-    pairs, person = await read_fields(visit.request), await visit.person()
-    visit.check(dict(pairs).get("csrf", ""))
+    pairs, person = await form_pairs(visit), await visit.person()
     wanted = visit.request.path_params["relay"]
     domains = [value for name, value in pairs if name == "domain"]
     try:
