@@ -3,6 +3,7 @@
 Foreign and never existed are one and the same from outside.
 """
 
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,7 +19,7 @@ from portal.mime.wire import load
 from portal.model.access import Access, Deny, Purpose, Reader, facts, may_read
 from portal.model.errors import AssuranceNeeded, ContentDamaged, NoLongerReadable, NotFound, StorageAway
 from portal.model.events import InboxListed, ReadDenied, Who
-from portal.model.ids import DeliveryId, ReplyId
+from portal.model.ids import BlobKey, DeliveryId, ReplyId
 from portal.model.message import READABLE, DeliveryState
 from portal.model.reply import FileLabel, ReplyText
 from portal.sealing import Field, Kind
@@ -69,12 +70,18 @@ class InboxLine:
 
 @dataclass(frozen=True)
 class Download:
-    """Content on its way out: a name, what it is, its size in bytes, and the pieces."""
+    """Content on its way out: a name, what it is, its size in bytes, and the pieces.
+
+    `tag` changes when the bytes do. `cut` leaves only some of them, and `close` gives up; each before the first piece is read.
+    """
 
     name: str
     media_type: str
     size: int
     pieces: AsyncIterator[bytes]
+    tag: str
+    cut: Callable[[int, int], None]
+    close: Callable[[], None]
 
 
 class Reading:
@@ -137,8 +144,7 @@ class Reading:
         part = next((one for one in rendition.parts if one.id == part_id), None)
         if part is None:
             raise NotFound("no such attachment")
-        stream = await opened.stream(Kind.PART, kept.blob_key, part_id)
-        return Download(part.name, part.media_type, stream.size, self._pieces(stream, delivery_id))
+        return await self._download(part.name, part.media_type, opened, Kind.PART, kept.blob_key, part_id, delivery_id)
 
     async def reply_attachment(
         self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, file_id: str
@@ -156,14 +162,28 @@ class Reading:
         _, _, opened = await self._released(
             reader, delivery_id, Purpose.ATTACHMENT, file_id, lambda access: self._opener.open_file(access, reply_id)
         )
-        stream = await opened.stream(Kind.PART, found[0].blob_key, file_id)
-        return Download(label.name, label.media_type, stream.size, self._pieces(stream, delivery_id))
+        key = found[0].blob_key
+        return await self._download(label.name, label.media_type, opened, Kind.PART, key, file_id, delivery_id)
 
     async def original(self, reader: Reader, delivery_id: DeliveryId) -> Download:
         """The message as it was received, byte for byte."""
         _, stored, (opened, _) = await self._released(reader, delivery_id, Purpose.ORIGINAL, "", self._opener.open)
-        stream = await self._stream_original(opened, stored)
-        return Download("message.eml", "message/rfc822", stream.size, self._pieces(stream, delivery_id))
+        key = _blob_key(stored)
+        return await self._download("message.eml", "message/rfc822", opened, Kind.ORIGINAL, key, "", delivery_id)
+
+    async def _download(
+        self,
+        name: str,
+        media_type: str,
+        opened: Opened,
+        kind: Kind,
+        key: BlobKey,
+        part_id: str,
+        delivery_id: DeliveryId,
+    ) -> Download:
+        stream = await opened.stream(kind, key, part_id)
+        tag = hashlib.sha256(key.encode()).hexdigest()[:16]
+        return Download(name, media_type, stream.size, self._pieces(stream, delivery_id), tag, stream.cut, stream.close)
 
     async def denied(self, reader: Reader, delivery_id: DeliveryId) -> Stored | None:
         """What the page of an ended delivery says; None, and on record, when it is not the reader's."""
@@ -248,9 +268,7 @@ class Reading:
             return None
 
     async def _stream_original(self, opened: Opened, stored: Stored) -> OpenStream:
-        if stored.blob_key is None:
-            raise NoLongerReadable("disposed")
-        return await opened.stream(Kind.ORIGINAL, stored.blob_key)
+        return await opened.stream(Kind.ORIGINAL, _blob_key(stored))
 
     async def _pieces(self, stream: OpenStream, delivery_id: DeliveryId) -> AsyncIterator[bytes]:
         """The pieces of a download, which ends when its delivery does."""
@@ -265,6 +283,12 @@ class Reading:
                         raise NoLongerReadable("it ended during the download")
         finally:
             stream.close()
+
+
+def _blob_key(stored: Stored) -> BlobKey:
+    if stored.blob_key is None:
+        raise NoLongerReadable("disposed")
+    return stored.blob_key
 
 
 async def _cover(opened: Opened, sealed: bytes | None) -> Cover:

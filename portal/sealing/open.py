@@ -110,9 +110,13 @@ class OpenStream:
 
     def __init__(self, reader: RandomReader, blob: BlobReader, failed: Failed) -> None:
         """Raises Damaged."""
-        self._blob, self._failed = blob, failed
+        self._reader, self._blob, self._failed = reader, blob, failed
         self.size = reader.size
         self._pieces = reader.chunks()
+
+    def cut(self, start: int, stop: int) -> None:
+        """Only the bytes from `start` up to `stop`, each authenticated all the same; before the first piece is read."""
+        self._pieces = self._reader.chunks(start, stop)
 
     def __aiter__(self) -> "OpenStream":
         return self

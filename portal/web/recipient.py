@@ -16,6 +16,7 @@ from portal.model.errors import NoLongerReadable, NotFound
 from portal.model.ids import DeliveryId, ReplyId, is_id
 from portal.model.message import DeliveryState
 from portal.reading.read import Download, InboxLine, SentReply, View
+from portal.web import ranges
 from portal.web.forms import read_form
 from portal.web.headers import INERT, framed_mail, printed_mail
 from portal.web.languages import direction
@@ -256,7 +257,7 @@ async def attachment(visit: Visit) -> Response:
     wanted, part_id = delivery_id(visit), visit.request.path_params["part"]
     if not part_id.isascii() or not part_id.isdigit() or len(part_id) > 4:
         raise await no_id(visit, reader, wanted)
-    return _download(await visit.site.reading.attachment(reader, wanted, part_id))
+    return _download(visit, await visit.site.reading.attachment(reader, wanted, part_id))
 
 
 async def reply_file(visit: Visit) -> Response:
@@ -264,20 +265,34 @@ async def reply_file(visit: Visit) -> Response:
     reply_id, file_id = params["reply"], params["file"]
     if not is_id(reply_id) or not is_id(file_id):
         raise await no_id(visit, reader, wanted)
-    return _download(await visit.site.reading.reply_attachment(reader, wanted, ReplyId(reply_id), file_id))
+    return _download(visit, await visit.site.reading.reply_attachment(reader, wanted, ReplyId(reply_id), file_id))
 
 
 async def original(visit: Visit) -> Response:
-    return _download(await visit.site.reading.original(await visit.reader(), delivery_id(visit)))
+    return _download(visit, await visit.site.reading.original(await visit.reader(), delivery_id(visit)))
 
 
-def _download(download: Download) -> Response:
+def _download(visit: Visit, download: Download) -> Response:
+    """The whole, or the range that is asked for: each request is a view of its own, and on record."""
+    asked, tag = visit.request.headers, download.tag
     headers = {
-        "content-length": str(download.size),
         "content-disposition": disposition(download.name),
         "content-security-policy": INERT,
+        "accept-ranges": "bytes",
+        "etag": f'"{tag}"',
     }
-    return StreamingResponse(download.pieces, media_type=download.media_type, headers=headers)
+    try:
+        part = ranges.wanted(asked.get("range"), asked.get("if-range"), tag, download.size)
+    except ranges.Unsatisfiable:
+        download.close()
+        return Response(status_code=416, headers={"content-range": f"bytes */{download.size}", **headers})
+    start, stop = part or (0, download.size)
+    if part:
+        download.cut(start, stop)
+        headers["content-range"] = f"bytes {start}-{stop - 1}/{download.size}"
+    headers["content-length"] = str(stop - start)
+    status = 206 if part else 200
+    return StreamingResponse(download.pieces, status, media_type=download.media_type, headers=headers)
 
 
 def disposition(name: str) -> str:

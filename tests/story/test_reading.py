@@ -537,3 +537,32 @@ async def test_many_views_at_once_are_each_on_record(world: World) -> None:
 def test_a_house_gives_what_reads_to_web_and_worker_only() -> None:
     """The composition has one place that makes readers, and intake does not call it."""
     assert "epochs" not in House.intake.__code__.co_names
+
+
+async def test_a_download_that_broke_off_goes_on_where_it_stopped(world: World) -> None:
+    """Ranges of an attachment and of the original are the very bytes; each is a view on record; a revoked one gives none."""
+    content = bytes(range(256)) * 400  # 100 KB: several sealed chunks
+    token = await world.announce(letter(attachments=[("a.bin", "application/octet-stream", content)]))
+    await prepared(world)
+    alice = world.browser()
+    message = await alice.sign_in(token)
+    for path, kind in ((f"{message}/parts/1", "AttachmentOpened"), (f"{message}/original.eml", "OriginalDownloaded")):
+        whole = await alice.http.get(path)
+        assert (whole.status_code, whole.headers["accept-ranges"]) == (200, "bytes")
+        tag, size = whole.headers["etag"], len(whole.content)
+        before = len(await world.events(kind))
+        cuts = [(0, 10), (16_000, 17_000), (size - 7, size), (0, size)]
+        for start, stop in cuts:
+            part = await alice.http.get(path, headers={"range": f"bytes={start}-{stop - 1}", "if-range": tag})
+            assert part.status_code == 206
+            assert part.content == whole.content[start:stop]
+            assert part.headers["content-range"] == f"bytes {start}-{stop - 1}/{size}"
+            assert part.headers["content-length"] == str(stop - start)
+        assert len(await world.events(kind)) == before + len(cuts)
+        other = await alice.http.get(path, headers={"range": "bytes=0-9", "if-range": '"of another file"'})
+        assert (other.status_code, other.content) == (200, whole.content)
+        beyond = await alice.http.get(path, headers={"range": f"bytes={size}-"})
+        assert (beyond.status_code, beyond.headers["content-range"], beyond.content) == (416, f"bytes */{size}", b"")
+    await world.operator().lifecycle.revoke((await all_deliveries(world))[0], By(Who.OPERATOR, "dora"), "wrong person")
+    gone = await alice.http.get(f"{message}/parts/1", headers={"range": "bytes=0-9"})
+    assert (gone.status_code, content[:10] in gone.content) == (410, False)
