@@ -363,6 +363,7 @@ def test_the_end_of_a_session_is_told_in_time(chromium: Browser, stage: Stage) -
         sign_in(page, stage, announced(stage, who), who)
         expect(page.locator(".subject")).to_be_visible()
         expect(page.locator("#session")).to_be_hidden()
+        page.wait_for_load_state()  # modules have run by then
         context.clock.fast_forward(14 * 60_000)
         expect(page.locator("#session")).to_be_visible()
         page.get_by_role("button", name="Stay signed in").click()

@@ -214,11 +214,21 @@ def test_an_upload_beyond_the_limit_is_cut(site: Site) -> None:
         where = f"{message}/reply/{draft}/files?name=scan.bin"
         headers = {"x-csrf-token": _csrf(page), "content-type": "application/octet-stream"}
         assert alice.put(where, content=b"x" * 1000, headers=headers).status_code == 201
-        assert alice.put(where, content=bytes(26 << 20), headers=headers).status_code == 413
+        # A server that says no in the middle of a body may close before the client has read it (RFC 9112 9.6): once more, then.
+        said = (_answer(alice, where, headers) for _ in range(3))
+        assert next((status for status in said if status is not None), None) == 413
         assert _status(alice, "PUT", where, headers) == 413
         assert _status(alice, "POST", "/", {"content-type": "application/x-www-form-urlencoded"}) == 413
     files = site.portal.folder / "blobs" / "incoming"
     assert not [path for path in files.iterdir() if path.is_file()]
+
+
+def _answer(alice: httpx2.Client, where: str, headers: dict[str, str]) -> int | None:
+    """How 26 MiB are answered whose size is told; None when the connection is cut before the answer was read."""
+    try:
+        return alice.put(where, content=bytes(26 << 20), headers=headers).status_code
+    except httpx2.TransportError:
+        return None
 
 
 def _status(alice: httpx2.Client, method: str, where: str, headers: dict[str, str]) -> int | None:

@@ -275,7 +275,7 @@ def test_an_operator_ends_and_gives_back_messages(clinic: Clinic) -> None:
         message = clinic.store(ALICE, BOB)
     rows = [line.split("\t") for line in clinic.portal.cli("message", "list", *org, "--recipient", BOB).splitlines()]
     assert rows[0][0] == message
-    assert rows[0][3] == "2 held"
+    assert rows[0][3:] == ["held", BOB, CAROL]
     first = re.findall(r"delivery (\S+): held", clinic.show(message))[0]
     clinic.portal.cli("message", "revoke", message, *org, "--reason", "wrong person", "--delivery", first)
     assert _states(clinic.show(message)) == ["revoked", "held"]
@@ -301,7 +301,7 @@ def test_an_operator_makes_a_class_and_gives_ways_in(clinic: Clinic) -> None:
     )
     listed = [line.split("\t") for line in clinic.portal.cli("policy", "list", *org).splitlines()]
     assert [row[0] for row in listed] == ["default", "results"]
-    assert listed[1] == ["results", "1", "2", "30", "0", "365", "no"]
+    assert listed[1] == ["results", "1", "2", "30", "0", "3", "365", "no"]
     assert "1, 2 or 3" in clinic.portal.refuses("policy", "set", *org, "--class", "results", "--assurance", "4")
     assert "has a name of" in clinic.portal.refuses("policy", "set", *org, "--class", "Results")
     with clinic.portal.serving("intake"):
