@@ -152,18 +152,20 @@ def _states(own: Clinic, dice: random.Random) -> None:
         own.state.append(state)
         own.flags.append(_READ if state == _OPENED or (state != _NOTICED and dice.random() < 0.85) else 0)
     _plant_states(own, past)
-    for flag, count, place, spared in (
-        (_FAILED, max(65, n * 3 // 1000), 1, lambda at: own.sender[at] == _COMMON),
-        (_BOUNCED, max(70, n * 2 // 1000), 2, lambda at: own.kind[at] == _BILLING),
-    ):
-        for at in _spread(n, count, place):
-            if not spared(at) and own.state[at] != _HELD:
-                own.flags[at] |= flag
-        for at in _first(own, 5, lambda at, spared=spared: spared(at) and own.state[at] == _DISPOSED):
-            own.flags[at] |= flag
+    _flag(own, _FAILED, _spread(n, max(65, n * 3 // 1000), 1), lambda at: own.sender[at] == _COMMON)
+    _flag(own, _BOUNCED, _spread(n, max(70, n * 2 // 1000), 2), lambda at: own.kind[at] == _BILLING)
     for at in _spread(n, 40, 3):
         if own.state[at] == _EXPIRED:
             own.flags[at] |= _ASKED
+
+
+def _flag(own: Clinic, flag: int, rows: list[int], spared: Callable[[int], bool]) -> None:
+    """A flag on these, but on five only of those that are spared."""
+    for at in rows:
+        if not spared(at) and own.state[at] != _HELD:
+            own.flags[at] |= flag
+    for at in _first(own, 5, lambda at: spared(at) and own.state[at] == _DISPOSED):
+        own.flags[at] |= flag
 
 
 def _plant_states(own: Clinic, past: int) -> None:
