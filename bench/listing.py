@@ -627,18 +627,17 @@ async def _compared(engine: str, case: _Case, small: Stand, large: Stand, size: 
     stands = (small, large)
     expected = [case.expected(one.rows) for one in stands]
     took: tuple[list[float], list[float]] = ([], [])
-    until, warm = time.perf_counter() + size.seconds, True
-    while warm or (len(took[1]) < size.calls and time.perf_counter() < until):
+    warm, until = _WARM, time.perf_counter() + size.seconds
+    while len(took[1]) < 2 or (len(took[1]) < size.calls and time.perf_counter() < until):
         for stand, want, own in zip(stands, expected, took, strict=True):
-            for _ in range(min(_WARM, size.calls) if warm else 1):
-                began = time.perf_counter()
-                got = await case.ask(stand)
-                if not warm:
-                    own.append(time.perf_counter() - began)
-                if got != want:
-                    raise Wrong(f"{engine}, {case.name}: {len(got)} deliveries, {len(want)} expected, or others")
-        warm = False
-    (p50, p95), (few50, few95) = _points(took[1]), _points(took[0])
+            began = time.perf_counter()
+            got = await case.ask(stand)
+            if warm <= 0:
+                own.append(time.perf_counter() - began)
+            if got != want:
+                raise Wrong(f"{engine}, {case.name}: {len(got)} deliveries, {len(want)} expected, or others")
+        warm = warm - 1 if time.perf_counter() < until else 0
+, few95) = _points(took[1]), _points(took[0])
     ratio = p95 / few95
     few, many = (f"{len(one)} line{'' if len(one) == 1 else 's'}" for one in expected)
     calls = "" if len(took[1]) >= size.calls else f", {len(took[1])} calls"

@@ -211,11 +211,11 @@ def _deliveries() -> None:
     op.create_index("ix_deliveries_sender_class", "deliveries", sender_class, unique=False)
     op.create_index("ix_deliveries_state", "deliveries", ["org_id", "state", "id"], unique=False)
     searched = ["org_id", "id", "sender_hash", "policy_name", "state"]
-    unread = "state = 'expired' AND opened_at IS NULL"
+    unread = "coalesce(state, NULL) = 'expired' AND opened_at IS NULL"
     for name, which, columns in (
-        ("ix_deliveries_asked", "asked_at IS NOT NULL", searched),
-        ("ix_deliveries_bounced", "bounced_at IS NOT NULL", searched),
-        ("ix_deliveries_not_noticed", "notice_failed_at IS NOT NULL", searched),
+        ("ix_deliveries_asked", "asked_at IS NOT NULL", [*searched, "asked_at"]),
+        ("ix_deliveries_bounced", "bounced_at IS NOT NULL", [*searched, "bounced_at"]),
+        ("ix_deliveries_not_noticed", "notice_failed_at IS NOT NULL", [*searched, "notice_failed_at"]),
         ("ix_deliveries_unread", unread, ["org_id", "id"]),
         ("ix_deliveries_unread_sender", unread, ["org_id", "sender_hash", "id"]),
     ):

@@ -193,7 +193,7 @@ def _page(shape: _Shape) -> Select[Any]:
     if one:
         ids = _ids(shape, set(one), shape.states)
     elif "unread" in shape.facts:
-        ids = _ids(shape, {"org_id", "sender_hash", "state"}, shape.states)
+        ids = _ids(shape, {"org_id", "sender_hash"}, shape.states)
     elif _RARE & set(shape.facts):
         ids = _ids(shape, {"org_id"}, shape.states)
     else:
