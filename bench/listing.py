@@ -637,7 +637,7 @@ async def _compared(engine: str, case: _Case, small: Stand, large: Stand, size: 
             if got != want:
                 raise Wrong(f"{engine}, {case.name}: {len(got)} deliveries, {len(want)} expected, or others")
         warm = warm - 1 if time.perf_counter() < until else 0
-, few95) = _points(took[1]), _points(took[0])
+    (p50, p95), (few50, few95) = _points(took[1]), _points(took[0])
     ratio = p95 / few95
     few, many = (f"{len(one)} line{'' if len(one) == 1 else 's'}" for one in expected)
     calls = "" if len(took[1]) >= size.calls else f", {len(took[1])} calls"
