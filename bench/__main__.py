@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import downloads, house, intake, opening, pages, rendering, starting
+from bench import downloads, house, intake, listing, opening, pages, rendering, starting
 from bench.house import Prepared
 from bench.lines import Line, Wrong, table
 
@@ -31,6 +31,7 @@ _ROWS: dict[str, Bench] = {
     "memory_slope_out": downloads.memory_out,
     "download": downloads.download,
     "page": pages.page,
+    "list_and_search": listing.list_and_search,
     "start": starting.start,
 }
 

@@ -132,7 +132,7 @@ async def _prepare(folder: Path, people: int, messages: int) -> Prepared:
     blob_store(chosen).make()
     await migrate(chosen.database_url, create=True)
     async with opened(folder) as house:
-        made = await _clinic(house, folder)
+        made = await clinic(house, folder)
         mails = [(_address(number), f"M{number:03}x{at:03}y") for number in range(people) for at in range(messages)]
         sent: list[tuple[RecipientId, Sent]] = []
         for at in range(0, len(mails), _AT_ONCE):
@@ -149,10 +149,11 @@ def _address(number: int) -> str:
     return f"p{number}@patients.example"
 
 
-async def _clinic(house: House, folder: Path) -> Prepared:
+async def clinic(house: House, folder: Path) -> Prepared:
+    """An organisation with a domain and a relay, and nobody in it yet."""
     setup, org_id = Setup(house.db, house.source, By(Who.OPERATOR, "bench")), OrgId(house.source.new_id())
     fallback = house.fallback(By(Who.OPERATOR, "bench"))
-    clinic = new_organisation(
+    northside = new_organisation(
         house.source,
         org_id,
         "northside",
@@ -163,9 +164,9 @@ async def _clinic(house: House, folder: Path) -> Prepared:
         phone="+1 555 0100",
         language="en",
     )
-    await setup.add(clinic)
-    await fallback.add_domain(clinic, "clinic.example")
-    made = await fallback.add_relay(clinic, "relay", None)
+    await setup.add(northside)
+    await fallback.add_domain(northside, "clinic.example")
+    made = await fallback.add_relay(northside, "relay", None)
     relay = Relay(made.relay.id, org_id, "relay", made.row.id)
     return Prepared(folder, org_id, relay, (made.row.username or "", made.password or ""), ())
 

@@ -38,13 +38,13 @@ class Postgres:
     def url(self, name: str) -> str:
         return f"postgresql://portal@127.0.0.1:{self.port}/{name}"
 
-    def sql(self, statement: str, database: str = "postgres") -> str:
+    def sql(self, statement: str, database: str = "postgres", seconds: float = 60) -> str:
         """Runs a statement as the owner of the databases; the answer as plain text."""
         done = subprocess.run(
             [self._psql, "-qAtX", "-v", "ON_ERROR_STOP=1", "-d", self.url(database), "-c", statement],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=seconds,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()

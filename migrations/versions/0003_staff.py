@@ -139,10 +139,8 @@ def _ends() -> None:
         sa.ForeignKeyConstraint(["recipient_id"], ["recipients.id"], name="fk_holds_recipient_id"),
         sa.PrimaryKeyConstraint("id", name="pk_holds"),
     )
-    op.create_index("ix_holds_message_id", "holds", ["message_id"], unique=False)
-    op.create_index("ix_holds_org", "holds", ["org_id", "released_at"], unique=False)
-    op.create_index("ix_holds_recipient_id", "holds", ["recipient_id"], unique=False)
-    op.create_index("ix_holds_sender_hash", "holds", ["sender_hash"], unique=False)
+    held_by = ["org_id", "released_at", "message_id", "recipient_id", "sender_hash"]
+    op.create_index("ix_holds_org", "holds", held_by, unique=False)
     op.create_table(
         "certificates",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -210,13 +208,22 @@ def _deliveries() -> None:
     with op.batch_alter_table("deliveries") as batch:
         batch.alter_column("sender_hash", existing_type=sa.LargeBinary(length=32), nullable=False)
         batch.alter_column("policy_name", existing_type=sa.String(length=63), nullable=False)
-    op.create_index("ix_deliveries_asked", "deliveries", ["org_id", "asked_at", "id"], unique=False)
-    op.create_index("ix_deliveries_bounced", "deliveries", ["org_id", "bounced_at", "id"], unique=False)
-    op.create_index("ix_deliveries_class", "deliveries", ["org_id", "policy_name", "id"], unique=False)
-    op.create_index("ix_deliveries_not_noticed", "deliveries", ["org_id", "notice_failed_at", "id"], unique=False)
-    op.create_index("ix_deliveries_org", "deliveries", ["org_id", "id"], unique=False)
-    op.create_index("ix_deliveries_sender", "deliveries", ["org_id", "sender_hash", "id"], unique=False)
+    op.create_index("ix_deliveries_class", "deliveries", ["org_id", "policy_name", "state", "id"], unique=False)
+    op.create_index("ix_deliveries_sender", "deliveries", ["org_id", "sender_hash", "state", "id"], unique=False)
+    sender_class = ["org_id", "sender_hash", "policy_name", "state", "id"]
+    op.create_index("ix_deliveries_sender_class", "deliveries", sender_class, unique=False)
     op.create_index("ix_deliveries_state", "deliveries", ["org_id", "state", "id"], unique=False)
+    searched = ["org_id", "id", "sender_hash", "policy_name", "state"]
+    unread = "coalesce(state, NULL) = 'expired' AND opened_at IS NULL"
+    for name, which, columns in (
+        ("ix_deliveries_asked", "asked_at IS NOT NULL", [*searched, "asked_at"]),
+        ("ix_deliveries_bounced", "bounced_at IS NOT NULL", [*searched, "bounced_at"]),
+        ("ix_deliveries_not_noticed", "notice_failed_at IS NOT NULL", [*searched, "notice_failed_at"]),
+        ("ix_deliveries_unread", unread, ["org_id", "id"]),
+        ("ix_deliveries_unread_sender", unread, ["org_id", "sender_hash", "id"]),
+    ):
+        few = sa.text(which)
+        op.create_index(name, "deliveries", columns, unique=False, sqlite_where=few, postgresql_where=few)
     op.create_index("ix_deliveries_warning", "deliveries", ["warn_at"], unique=False)
 
 

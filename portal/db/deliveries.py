@@ -103,7 +103,7 @@ async def past_retention(tx: ReadTx, now: datetime, limit: int, org_id: OrgId | 
     """Deliveries not yet disposed of whose message need not be kept any longer, and that no hold keeps."""
     statement = select(t).join(messages, messages.c.id == t.c.message_id)
     due = (messages.c.disposed_at.is_(None), messages.c.retain_until <= now, t.c.state != DeliveryState.DISPOSED.value)
-    mine = () if org_id is None else (t.c.org_id == org_id,)
+    mine = () if org_id is None else (messages.c.org_id == org_id,)
     return await _some(tx, statement.where(*due, *mine, ~holds.on_delivery()).order_by(t.c.id).limit(limit))
 
 

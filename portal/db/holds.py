@@ -96,8 +96,22 @@ def _meets() -> ColumnElement[bool]:
 
 
 def on_delivery() -> ColumnElement[bool]:
-    """SQL: some hold in force holds the delivery of the enclosing statement."""
-    return exists(select(t.c.id).where(_meets()).correlate(deliveries))
+    """SQL: some hold in force holds the delivery of the enclosing statement.
+
+    Asked once for the holds on its message, on its recipient, on its sender, and on none of these: each is found by index,
+    so that holds on others cost nothing, however many there are.
+    """
+    d = deliveries.c
+    whose: list[ColumnElement[bool]] = []
+    found = []
+    for its, of in (
+        (t.c.message_id, d.message_id),
+        (t.c.recipient_id, d.recipient_id),
+        (t.c.sender_hash, d.sender_hash),
+    ):
+        found.append(and_(*whose, its == of))
+        whose.append(its.is_(None))
+    return or_(*(exists(select(t.c.id).where(one, _meets()).correlate(deliveries)) for one in (*found, and_(*whose))))
 
 
 async def of_message(tx: ReadTx, message_id: MessageId) -> list[Hold]:

@@ -5,9 +5,23 @@ Also what reports and previews count. Only metadata: who is sealed, and opened a
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    null,
+    or_,
+    select,
+    union_all,
+)
 
 from portal.db import deliveries, holds
 from portal.db.deliveries import Delivery
@@ -29,6 +43,9 @@ from portal.model.ids import DeliveryId, EpochId, MessageId, OrgId, RecipientId,
 from portal.model.message import READABLE, DeliveryState
 
 _READABLE = sorted(state.value for state in READABLE)
+_ANY_STATE = t.c.state.in_(
+    sorted(DeliveryState)
+)  # of every delivery, and so the key to indexes that have the state before the id
 _RECENT = timedelta(days=90)
 _NAMED = {"message_id": "message", "recipient_id": "recipient", "sender_hash": "sender", "policy_name": "class"}
 NOTICES = ("waiting", "sent", "failed", "bounced")
@@ -70,7 +87,7 @@ class Line:
     held: bool
 
 
-def _lines(*conditions: ColumnElement[bool]) -> Select[Any]:
+def _lines() -> Select[Any]:
     return (
         select(
             t,
@@ -87,7 +104,6 @@ def _lines(*conditions: ColumnElement[bool]) -> Select[Any]:
         .join(messages, messages.c.id == t.c.message_id)
         .join(recipients, recipients.c.id == t.c.recipient_id)
         .join(policies, policies.c.id == messages.c.policy_id)
-        .where(*conditions)
     )
 
 
@@ -105,46 +121,109 @@ def _line(row: Row[Any]) -> Line:
     )
 
 
+# A page is read off an index that has just what is wanted, in the order of the ids: so it costs the same however many there
+# are. Each index has the state before the id; where any state will do, the seven are read side by side and merged. What is
+# rare has indexes of its own rows only, and of one person or message there are few: the rest is looked at row by row.
+
+_VALUES = {
+    "message_id": t.c.message_id,
+    "recipient_id": t.c.recipient_id,
+    "sender_hash": t.c.sender_hash,
+    "policy_name": t.c.policy_name,
+}
+_FACTS: dict[str, tuple[ColumnElement[bool], ...]] = {
+    "failed": (t.c.notice_failed_at.is_not(None),),
+    "bounced": (t.c.bounced_at.is_not(None),),
+    "asked": (t.c.asked_at.is_not(None),),
+    "unread": (t.c.opened_at.is_(None),),
+    "sent": (t.c.noticed_at.is_not(None), t.c.bounced_at.is_(None)),
+    "waiting": (t.c.notice_failed_at.is_(None),),
+}
+_RARE = {"failed", "bounced", "asked"}
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What a search names, without the values: each has a statement, made once."""
+
+    named: tuple[str, ...]
+    facts: tuple[str, ...]
+    states: tuple[DeliveryState, ...]
+    limit: int
+
+
 async def page(
     tx: ReadTx, org_id: OrgId, wanted: Wanted, before: DeliveryId | None, limit: int, sender: bytes | None = None
 ) -> list[Line]:
     """Newest first, from the delivery with id `before` down. `sender` narrows to one's own, whatever is wanted."""
-    c, where = t.c, [t.c.org_id == org_id]
-    exact = ("message_id", "recipient_id", "sender_hash", "policy_name")
-    where += [c[name] == getattr(wanted, name) for name in exact if getattr(wanted, name) is not None]
-    if sender is not None:
-        where.append(c.sender_hash == sender)
-    if wanted.state:
-        where.append(c.state == wanted.state.value)
+    states = _states(wanted)
+    if not states or (sender is not None and wanted.sender_hash not in (None, sender)):
+        return []
     # Ids sort by the time they were made, a moment before acceptance: so the key of the list serves for dates too.
-    if wanted.accepted_from:
-        where.append(c.id >= first_id(wanted.accepted_from))
-    if wanted.accepted_until:
-        where.append(c.id < first_id(wanted.accepted_until))
-    if before:
-        where.append(c.id < before)
-    if wanted.asked:
-        where.append(c.asked_at.is_not(None))
+    ends = [first_id(wanted.accepted_until)] if wanted.accepted_until else []
+    ends += [before] if before else []
+    values: dict[str, object] = {
+        "message_id": wanted.message_id,
+        "recipient_id": wanted.recipient_id,
+        "sender_hash": wanted.sender_hash if sender is None else sender,
+        "policy_name": wanted.policy_name,
+        "from_id": first_id(wanted.accepted_from) if wanted.accepted_from else None,
+        "before_id": min(ends, default=None),
+    }
+    named = {name: value for name, value in values.items() if value is not None}
+    facts = tuple(name for name in (wanted.notice, wanted.asked and "asked", wanted.unread and "unread") if name)
+    rows = await tx.rows(_page(_Shape(tuple(named), facts, states, limit)), {"org_id": org_id, **named})
+    return [_line(row) for row in rows]
+
+
+def _states(wanted: Wanted) -> tuple[DeliveryState, ...]:
+    """Those that can be among what is wanted; all seven where any can."""
+    states = {wanted.state} if wanted.state else set(DeliveryState)
     if wanted.unread:
-        where += [c.state == DeliveryState.EXPIRED.value, c.opened_at.is_(None)]
-    where += _notice(wanted.notice)
-    keys = select(c.id).where(*where).order_by(c.id.desc()).limit(limit).subquery()
-    statement = _lines(c.id.in_(select(keys.c.id))).order_by(c.id.desc())
-    return [_line(row) for row in await tx.rows(statement)]
+        states &= {DeliveryState.EXPIRED}
+    if wanted.notice == "waiting":
+        states &= {DeliveryState.HELD}
+    return tuple(sorted(states))
 
 
-def _notice(notice: str | None) -> list[ColumnElement[bool]]:
-    c = t.c
-    match notice:
-        case "failed":
-            return [c.notice_failed_at.is_not(None)]
-        case "bounced":
-            return [c.bounced_at.is_not(None)]
-        case "sent":
-            return [c.noticed_at.is_not(None), c.bounced_at.is_(None)]
-        case "waiting":
-            return [c.state == DeliveryState.HELD.value, c.notice_failed_at.is_(None)]
-    return []
+@lru_cache(maxsize=512)
+def _page(shape: _Shape) -> Select[Any]:
+    one = [name for name in ("message_id", "recipient_id") if name in shape.named][:1]
+    ids: Select[Any] | CompoundSelect[Any]
+    if one:
+        ids = _ids(shape, set(one), shape.states)
+    elif "unread" in shape.facts:
+        ids = _ids(shape, {"org_id", "sender_hash"}, shape.states)
+    elif _RARE & set(shape.facts):
+        ids = _ids(shape, {"org_id"}, shape.states)
+    else:
+        by = {"org_id", "sender_hash", "policy_name", "state"}
+        ids = union_all(*(_ids(shape, by, (state,)) for state in shape.states))
+    limit: ColumnElement[int] = literal_column(str(shape.limit))  # a number that the planner sees
+    keys = ids.order_by(literal_column("id").desc()).limit(limit).subquery()
+    return _lines().join(keys, keys.c.id == t.c.id).order_by(t.c.id.desc())
+
+
+def _ids(shape: _Shape, by: set[str], states: tuple[DeliveryState, ...]) -> Select[Any]:
+    """The ids of what is wanted and has one of `states`. What is not in `by` picks no index: see `_apart`."""
+    where: list[ColumnElement[bool]] = []
+    for name, column in {"org_id": t.c.org_id, **_VALUES}.items():
+        if name == "org_id" or name in shape.named:
+            where.append((column if name in by else _apart(column)) == bindparam(name, type_=column.type))
+    if len(states) == 1:
+        state: ColumnElement[str] = literal_column(f"'{states[0].value}'")
+        where.append((t.c.state if "state" in by else _apart(t.c.state)) == state)
+    if "from_id" in shape.named:
+        where.append(t.c.id >= bindparam("from_id"))
+    if "before_id" in shape.named:
+        where.append(t.c.id < bindparam("before_id"))
+    return select(t.c.id).where(*where, *(one for fact in shape.facts for one in _FACTS[fact]))
+
+
+def _apart(column: Any) -> Any:
+    """The column, for a condition that shall not choose the index: SQLite would take the index with most columns, without
+    knowing how many rows that leaves. PostgreSQL knows, and sees the plain column."""
+    return func.coalesce(column, null())
 
 
 async def changed_since(
@@ -162,22 +241,22 @@ async def changed_since(
         c.asked_at,
         c.ended_at,
     )
-    where = [c.org_id == org_id, c.sender_hash == sender, or_(*(one > since for one in moments))]
+    where = [c.org_id == org_id, c.sender_hash == sender, _ANY_STATE, or_(*(one > since for one in moments))]
     if wanted.accepted_from:
         where.append(c.id >= first_id(wanted.accepted_from))
-    return [_line(row) for row in await tx.rows(_lines(*where).order_by(c.id.desc()).limit(limit))]
+    return [_line(row) for row in await tx.rows(_lines().where(*where).order_by(c.id.desc()).limit(limit))]
 
 
 async def some(tx: ReadTx, org_id: OrgId, ids: list[DeliveryId]) -> list[Line]:
     """Those deliveries of an organisation that are there, oldest first."""
     if not ids:
         return []
-    statement = _lines(t.c.org_id == org_id, t.c.id.in_(ids)).order_by(t.c.id)
+    statement = _lines().where(t.c.org_id == org_id, t.c.id.in_(ids)).order_by(t.c.id)
     return [_line(row) for row in await tx.rows(statement)]
 
 
 async def of_message(tx: ReadTx, org_id: OrgId, message_id: MessageId) -> list[Line]:
-    statement = _lines(t.c.org_id == org_id, t.c.message_id == message_id).order_by(t.c.id)
+    statement = _lines().where(t.c.org_id == org_id, t.c.message_id == message_id).order_by(t.c.id)
     return [_line(row) for row in await tx.rows(statement)]
 
 
@@ -210,7 +289,7 @@ async def under_way(tx: ReadTx, org_id: OrgId, policy_name: str) -> int:
 
 
 def _recent(org_id: OrgId, policy_name: str, now: datetime) -> list[ColumnElement[bool]]:
-    return [t.c.org_id == org_id, t.c.policy_name == policy_name, t.c.id >= first_id(now - _RECENT)]
+    return [t.c.org_id == org_id, t.c.policy_name == policy_name, _ANY_STATE, t.c.id >= first_id(now - _RECENT)]
 
 
 async def recent_recipients(tx: ReadTx, org_id: OrgId, policy_name: str, now: datetime) -> int:

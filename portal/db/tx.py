@@ -24,8 +24,8 @@ class ReadTx:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
-        return (await self._connection.execute(statement)).all()
+    async def rows(self, statement: Executable, values: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
+        return (await self._connection.execute(statement, values)).all()
 
     async def row(self, statement: Executable) -> Row[Any] | None:
         return (await self._connection.execute(statement)).first()

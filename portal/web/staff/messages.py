@@ -67,7 +67,7 @@ def _wanted(asked: dict[str, str]) -> Wanted:
     return Wanted(
         recipient_id=RecipientId(recipient) if is_id(recipient) or recipient == _NOBODY else None,
         sender_hash=bytes.fromhex(sender) if len(sender) == _HASH and set(sender) <= set("0123456789abcdef") else None,
-        policy_name=asked.get("class", "")[:63].replace("\0", "") or None,
+        policy_name=asked.get("class", "").replace("\0", "") or None,  # PostgreSQL's text has no NUL
         state=DeliveryState(state) if state in set(DeliveryState) else None,
         notice=notice if notice in NOTICES else None,
         accepted_from=_day(asked.get("from", "")),
