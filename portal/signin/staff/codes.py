@@ -29,9 +29,7 @@ from portal.sealing.open import Fields
 from portal.sealing.seal import Sealer
 from portal.signin import Client
 from portal.signin.staff import stranger
-from portal.signin.staff.sessions import StaffSessions
-
-EMAILED_CODE = "emailed-code"
+from portal.signin.staff.sessions import EMAILED_CODE, StaffSessions
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,108 @@
+"""What a security review of the console found: each test failed before its fix."""
+
+import re
+from collections.abc import Mapping
+
+import pytest
+
+from portal.db.tables import staff, staff_passkeys
+from portal.identity import Identity
+from portal.model.staff import Role
+from portal.sealing.open import Fields
+from portal.signin import Client
+from portal.signin.staff.provider import ProviderSignIn
+from portal.signin.staff.sessions import StaffSessions
+from tests.authenticator import Authenticator
+from tests.story.seams import put, rows
+from tests.story.staff import Desk, desk, sender
+from tests.world import BASE, CAROL, World
+
+pytestmark = pytest.mark.anyio
+
+HERE = Client("192.0.2.7", "Firefox")
+
+
+def provider(world: World, roles: Mapping[str, Role]) -> ProviderSignIn:
+    house = world.house
+    return ProviderSignIn(
+        house.db,
+        house.sealer,
+        Fields(house.epochs()),
+        StaffSessions(house.db, house.source),
+        house.source,
+        issuer="https://id.example",
+        org_slug="northside",
+        roles=roles,
+    )
+
+
+async def add_passkey(who: Desk, device: Authenticator) -> int:
+    """Adds a passkey on the account's page; gives the status."""
+    await who.get("/staff/account")
+    options = await who.json("/staff/passkeys/add/options")
+    if options.status_code != 200:
+        return options.status_code
+    made = await who.json("/staff/passkeys/add", {"credential": device.create(options.json(), BASE), "name": "Key"})
+    return made.status_code
+
+
+# -- a sender's ways in, and another role
+
+
+async def test_what_a_mailbox_proved_opens_no_other_role_by_the_provider(world: World) -> None:
+    """A session and a passkey that an emailed code stands behind end when the provider makes the sender an admin; it is on record."""
+    await world.announce()
+    thief = await sender(world)
+    assert await add_passkey(thief, thief.device) == 200
+    carol = Identity("carol-1", CAROL, "Carol", ("admins",))
+    assert await provider(world, {"admins": Role.ADMIN}).sign_in(carol, HERE)
+    assert [row["role"] for row in await rows(world, staff)] == ["admin"]
+    assert (await thief.get("/staff/people-of-staff")).status_code == 303
+    assert (await thief.touch()).status_code == 422
+    (changed,) = await world.events("StaffRoleChanged")
+    assert (changed.detail["before"], changed.detail["role"]) == ("sender", "admin")
+    assert await provider(world, {"admins": Role.ADMIN}).sign_in(carol, HERE)
+    assert len(await world.events("StaffRoleChanged")) == 1
+
+
+@pytest.mark.parametrize("how", ["invite", "role"])
+async def test_what_a_mailbox_proved_opens_no_other_role_by_an_admin(world: World, how: str) -> None:
+    """A passkey that a sender bound after an emailed code is gone once she is made an admin: her invitation binds a new one."""
+    await world.announce()
+    thief = await sender(world)
+    assert await add_passkey(thief, thief.device) == 200
+    dora = await desk(world, Role.ADMIN, "dora@clinic.example")
+    await dora.get("/staff/people-of-staff")
+    if how == "invite":
+        await dora.post("/staff/people-of-staff", {"address": CAROL, "role": "admin"})
+    else:
+        carols = next(row["id"] for row in await rows(world, staff) if row["role"] == "sender")
+        assert (await dora.post(f"/staff/people-of-staff/{carols}/role", {"role": "admin"})).status_code == 303
+        await dora.get("/staff/people-of-staff")
+        await dora.post("/staff/people-of-staff", {"address": CAROL, "role": "admin"})
+    assert (await thief.touch()).status_code == 422
+    link = re.search(r"/staff/invite/([\w-]+)", dora.page)
+    assert link
+    assert (await Desk(world).accept(link[1])).status_code == 200
+
+
+async def test_whoever_invites_somebody_anew_does_not_get_in_beside_her(world: World) -> None:
+    """An invitation of a colleague who has a passkey takes hers away: nobody acts in her name while she notices nothing."""
+    dora = await desk(world, Role.ADMIN, "dora@clinic.example")
+    erin = await desk(world, Role.AUDITOR, "erin@clinic.example")
+    await dora.get("/staff/people-of-staff")
+    await dora.post("/staff/people-of-staff", {"address": "erin@clinic.example", "role": "auditor"})
+    link = re.search(r"/staff/invite/([\w-]+)", dora.page)
+    assert link
+    assert (await erin.touch()).status_code == 422
+    assert (await Desk(world).accept(link[1])).status_code == 200
+    erins = next(row["id"] for row in await rows(world, staff) if row["role"] == "auditor")
+    assert len(await rows(world, staff_passkeys, staff_id=erins)) == 1
+
+
+async def test_a_code_that_was_typed_while_the_role_changed_opens_nothing(world: World) -> None:
+    """A session that an emailed code began opens no role but a sender's, also when it was begun a moment after the change."""
+    await world.announce()
+    carol = await sender(world)
+    await put(world, staff, {"role": "admin"}, role="sender")  # as if the change had been committed just before
+    assert (await carol.get("/staff/people-of-staff")).status_code == 303
