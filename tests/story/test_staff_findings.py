@@ -106,3 +106,25 @@ async def test_a_code_that_was_typed_while_the_role_changed_opens_nothing(world:
     carol = await sender(world)
     await put(world, staff, {"role": "admin"}, role="sender")  # as if the change had been committed just before
     assert (await carol.get("/staff/people-of-staff")).status_code == 303
+
+
+# -- passkeys
+
+
+async def test_a_passkey_is_changed_after_a_passkey_not_after_a_code(world: World) -> None:
+    """Who has one must show it to add or remove one: an emailed code suffices for the first alone, and the page says so."""
+    await world.announce()
+    carol = await sender(world)
+    assert await add_passkey(carol, carol.device) == 200
+    world.clock.forward(minutes=6)
+    thief = await sender(world)
+    assert await add_passkey(thief, thief.device) == 403
+    assert "Remove" not in thief.page
+    await thief.fresh_code()
+    assert await add_passkey(thief, thief.device) == 403
+    (only,) = await rows(world, staff_passkeys)
+    refused = await thief.post(f"/staff/account/passkeys/{only['id']}/remove")
+    assert refused.headers["location"].startswith("/staff/confirm")
+    await carol.touch()
+    await carol.fresh()
+    assert await add_passkey(carol, Authenticator()) == 200
