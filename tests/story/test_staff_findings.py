@@ -7,6 +7,8 @@ import pytest
 
 from portal.db.tables import staff, staff_passkeys
 from portal.identity import Identity
+from portal.intake import Relay
+from portal.model.errors import SenderNotYours
 from portal.model.staff import Role
 from portal.sealing.open import Fields
 from portal.signin import Client
@@ -14,7 +16,7 @@ from portal.signin.staff.provider import ProviderSignIn
 from portal.signin.staff.sessions import StaffSessions
 from tests.authenticator import Authenticator
 from tests.story.seams import put, rows
-from tests.story.staff import Desk, desk, sender
+from tests.story.staff import OPERATOR, Desk, desk, sender
 from tests.world import BASE, CAROL, World
 
 pytestmark = pytest.mark.anyio
@@ -128,3 +130,24 @@ async def test_a_passkey_is_changed_after_a_passkey_not_after_a_code(world: Worl
     await carol.touch()
     await carol.fresh()
     assert await add_passkey(carol, Authenticator()) == 200
+
+
+# -- the fallback
+
+
+async def test_a_relay_that_loses_its_last_domain_does_not_get_all(world: World) -> None:
+    """A domain to which alone a relay is bound is not removed: bound to nothing it could hand over mail of every domain."""
+    fallback = world.house.fallback(OPERATOR)
+    await fallback.add_domain(world.northside, "annex.example")
+    made = await fallback.add_relay(world.northside, "annex", None)
+    await fallback.bind(world.northside, made.relay.id, ["annex.example"])
+    dora = await desk(world, Role.ADMIN, "dora@clinic.example")
+    await dora.get("/staff/fallback")
+    refused = await dora.post("/staff/fallback/domains/annex.example/remove")
+    annex = Relay(made.relay.id, world.northside.id, "annex", made.row.id)
+    with pytest.raises(SenderNotYours):
+        await world.intake.check_sender(annex, CAROL, "192.0.2.1")
+    assert refused.status_code == 422
+    await fallback.bind(world.northside, made.relay.id, ["annex.example", "clinic.example"])
+    await fallback.remove_domain(world.northside, "annex.example")
+    await world.intake.check_sender(annex, CAROL, "192.0.2.1")
