@@ -2,20 +2,26 @@
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 
 import pytest
 
+from portal.db.holds import Criteria
 from portal.db.tables import staff, staff_passkeys
 from portal.identity import Identity
 from portal.intake import Relay
+from portal.lifecycle.hold import Holds
 from portal.model.errors import SenderNotYours
+from portal.model.ids import PolicyId
+from portal.model.policy import Policy
 from portal.model.staff import Role
+from portal.orgs.classes import Classes
 from portal.sealing.open import Fields
 from portal.signin import Client
 from portal.signin.staff.provider import ProviderSignIn
 from portal.signin.staff.sessions import StaffSessions
 from tests.authenticator import Authenticator
-from tests.story.seams import put, rows
+from tests.story.seams import all_deliveries, put, rows
 from tests.story.staff import OPERATOR, Desk, desk, sender
 from tests.world import BASE, CAROL, World
 
@@ -151,3 +157,30 @@ async def test_a_relay_that_loses_its_last_domain_does_not_get_all(world: World)
     await fallback.bind(world.northside, made.relay.id, ["annex.example", "clinic.example"])
     await fallback.remove_domain(world.northside, "annex.example")
     await world.intake.check_sender(annex, CAROL, "192.0.2.1")
+
+
+# -- holds
+
+
+async def test_a_message_does_not_leave_its_hold_by_a_change_of_class(world: World) -> None:
+    """Held by its class, a message is not put under another one, and outlives its retention."""
+    await setup_class(world, "strict")
+    await world.announce()
+    review = world.clock.at + timedelta(days=30)
+    keeping = Holds(world.house.db, world.house.source)
+    wanted = Criteria(policy_name="default")
+    hold = await keeping.place(world.northside.id, wanted, "a lawsuit", "Privacy office", review, OPERATOR)
+    carol = await sender(world)
+    (one,) = await all_deliveries(world)
+    answer = await carol.act("raise", [one.id], policy_name="strict")
+    world.clock.forward(days=400)
+    await world.house.disposition().run()
+    assert [each.state for each in await all_deliveries(world)] != ["disposed"]
+    assert (answer.status_code, "hold keeps" in answer.text) == (422, True)
+    await keeping.release(world.northside.id, hold.id, "it is over", OPERATOR)
+    assert await world.house.disposition().run() == 1
+
+
+async def setup_class(world: World, name: str) -> None:
+    classes = Classes(world.house.db, world.house.source, OPERATOR)
+    await classes.set(world.northside.id, Policy(PolicyId(""), world.northside.id, name, 0))
