@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
+from portal.db.engine import Stale
 from portal.db.holds import Criteria
 from portal.db.tables import staff, staff_passkeys
 from portal.identity import Identity
 from portal.intake import Relay
+from portal.lifecycle.end import Lifecycle
 from portal.lifecycle.hold import Holds
 from portal.model.errors import SenderNotYours
 from portal.model.ids import PolicyId
@@ -23,7 +26,7 @@ from portal.signin.staff.sessions import StaffSessions
 from tests.authenticator import Authenticator
 from tests.story.seams import all_deliveries, put, rows
 from tests.story.staff import OPERATOR, Desk, desk, sender
-from tests.world import BASE, CAROL, World
+from tests.world import ALICE, BASE, BOB, CAROL, World, letter
 
 pytestmark = pytest.mark.anyio
 
@@ -184,3 +187,18 @@ async def test_a_message_does_not_leave_its_hold_by_a_change_of_class(world: Wor
 async def setup_class(world: World, name: str) -> None:
     classes = Classes(world.house.db, world.house.source, OPERATOR)
     await classes.set(world.northside.id, Policy(PolicyId(""), world.northside.id, name, 0))
+
+
+async def test_what_is_given_more_time_while_disposition_runs_is_kept(world: World) -> None:
+    """Disposition looks at the end of retention again in the transaction that destroys: a recipient beside the extended one stays."""
+    await world.announce(letter(), (ALICE, BOB))
+    world.clock.forward(days=400)
+    await world.house.worker()._daily_life()
+    one, other = await all_deliveries(world)
+    disposition = world.house.disposition()
+    (due, _) = await disposition.due()
+    await Lifecycle(world.house.db, world.house.source).extend(other, OPERATOR, world.clock.at + timedelta(days=30))
+    with suppress(Stale):
+        await disposition._destroy(due)
+    assert [each.state for each in await all_deliveries(world)] == ["expired", "noticed"]
+    assert due.id == one.id
