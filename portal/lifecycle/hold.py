@@ -67,11 +67,12 @@ class Holds:
         async with self._db.write(event) as changed:
             await holds.lock(changed, org_id)
             if criteria.message_id:
-                await self._check_there(changed, org_id, criteria.message_id)
+                await self.check_there(changed, org_id, criteria.message_id)
             await holds.place(changed, hold)
         return hold
 
-    async def _check_there(self, tx: ReadTx, org_id: OrgId, message_id: MessageId) -> None:
+    async def check_there(self, tx: ReadTx, org_id: OrgId, message_id: MessageId) -> None:
+        """Raises NotFound and InputRefused. Asked in the transaction that places the hold, after `holds.lock`."""
         message = await messages.one(tx, message_id)
         if message is None or message.org_id != org_id:
             raise NotFound("no such message")

@@ -1,20 +1,22 @@
 """What a security review of the console found: each test failed before its fix."""
 
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import pytest
 
 from portal.db.engine import Stale
 from portal.db.holds import Criteria
-from portal.db.tables import staff, staff_passkeys
+from portal.db.tables import holds, staff, staff_passkeys
+from portal.db.tx import ReadTx
 from portal.identity import Identity
 from portal.intake import Relay
 from portal.lifecycle.end import Lifecycle
 from portal.lifecycle.hold import Holds
-from portal.model.errors import SenderNotYours
+from portal.lifecycle.misdirected import Misdirected
+from portal.model.errors import InputRefused, SenderNotYours
 from portal.model.ids import PolicyId
 from portal.model.policy import Policy
 from portal.model.staff import Role
@@ -202,3 +204,40 @@ async def test_what_is_given_more_time_while_disposition_runs_is_kept(world: Wor
         await disposition._destroy(due)
     assert [each.state for each in await all_deliveries(world)] == ["expired", "noticed"]
     assert due.id == one.id
+
+
+async def test_misdirected_twice_is_one_hold(world: World) -> None:
+    """Pressed again, the hold that is in force counts: a sender can't pile up holds, and releasing it releases the message."""
+    await world.announce()
+    carol = await sender(world)
+    (one,) = await all_deliveries(world)
+    for _ in range(3):
+        answer = await carol.act("misdirected", [one.id], reason="wrong address", owner="Privacy office")
+        assert answer.status_code == 303, answer.text
+    assert len(await rows(world, holds)) == 1
+    assert {event.detail["hold"] for event in await world.events("MessageMisdirected")} == {
+        (await rows(world, holds))[0]["id"]
+    }
+
+
+async def test_misdirected_while_it_is_destroyed_says_so(world: World) -> None:
+    """A message that is destroyed between the look and the act gets no hold that keeps nothing."""
+    await world.announce()
+    (one,) = await all_deliveries(world)
+    house = world.house
+    world.clock.forward(days=400)
+
+    misdirected = Misdirected(house.db, house.source, Holds(house.db, house.source))
+    read = house.db.read
+
+    @asynccontextmanager
+    async def reading() -> AsyncIterator[ReadTx]:
+        async with read() as tx:
+            yield tx
+        house.db.read = read  # type: ignore[method-assign]
+        await house.disposition().run()
+
+    house.db.read = reading  # type: ignore[method-assign]
+    with pytest.raises(InputRefused, match="destroyed"):
+        await misdirected.act(world.northside.id, one.message_id, "wrong address", "Privacy office", OPERATOR)
+    assert await rows(world, holds) == []
