@@ -111,10 +111,27 @@ class Messages:
         self._db, self._sealer, self._fields, self._source = db, sealer, fields, source
 
     async def find_recipient(self, view: View, text: str) -> RecipientId | None:
-        """Whose address this is or was. Raises InputRefused for what is no address."""
+        """Whose address this is or was, of those that the asker sees. Raises InputRefused for what is no address."""
         hashed = self._sealer.index(view.org_id, "recipient", _address(text, "recipient"))
         async with self._db.read() as tx:
-            return await people.by_address(tx, view.org_id, hashed)
+            found = await people.by_address(tx, view.org_id, hashed)
+        if found and not await self.sees(view, found):
+            found = None
+        event = MessagesListed(
+            **view.by.facts(self._source.now(), view.org_id),
+            query=("recipient",),
+            found=int(bool(found)),
+            recipient=found,
+        )
+        await self._db.record(event)
+        return found
+
+    async def sees(self, view: View, recipient_id: RecipientId) -> bool:
+        """Whether it is anything to this asker who that is: a sender knows of those she wrote to, and of nobody else."""
+        if view.own is None:
+            return True
+        async with self._db.read() as tx:
+            return bool(await overview.page(tx, view.org_id, Wanted(recipient_id=recipient_id), None, 1, view.own))
 
     def sender_hash(self, view: View, text: str) -> bytes:
         """Raises InputRefused for what is no address."""
@@ -160,8 +177,9 @@ class Messages:
         ]
         return Message(MessageId(message_id), timelines, held)
 
-    async def chosen(self, view: View, ids: Sequence[str]) -> list[Shown]:
-        """The deliveries that an act is for. Raises NotFound unless every one is there for this asker."""
+    async def chosen(self, view: View, ids: Sequence[str], query: str = "") -> list[Shown]:
+        """The deliveries that an act is for; with `query` the look itself is on record, as when nothing is done yet. Raises NotFound
+        unless every one is there for this asker."""
         wanted = list(dict.fromkeys(DeliveryId(one) for one in ids if is_id(one)))
         if not wanted:
             raise InputRefused("Choose at least one recipient.", "d")
@@ -172,6 +190,9 @@ class Messages:
         mine = [one for one in lines if view.own in (None, one.delivery.sender_hash)]
         if len(mine) != len(wanted):
             raise NotFound("no such delivery")
+        if query:
+            facts = view.by.facts(self._source.now(), view.org_id)
+            await self._db.record(MessagesListed(**facts, query=(query,), found=len(mine)))
         return [await self._shown(one) for one in mine]
 
     async def unread(self, view: View, before: DeliveryId | None = None) -> tuple[list[Unread], DeliveryId | None]:

@@ -241,3 +241,72 @@ async def test_misdirected_while_it_is_destroyed_says_so(world: World) -> None:
     with pytest.raises(InputRefused, match="destroyed"):
         await misdirected.act(world.northside.id, one.message_id, "wrong address", "Privacy office", OPERATOR)
     assert await rows(world, holds) == []
+
+
+# -- what a sender finds out
+
+
+async def test_a_sender_learns_of_nobody_she_did_not_write_to(world: World) -> None:
+    """Whether an address is a recipient's or a sender's of the organisation a sender's search does not say, nor an id in its URL."""
+    await world.announce()
+    await world.deliver(letter(to=BOB, message_id="<2@clinic.example>"), (BOB,), sender="erin@clinic.example")
+    carol = await sender(world)
+    _, bobs = [one.recipient_id for one in await all_deliveries(world)]
+    pages = []
+    for typed in ({"recipient": BOB}, {"recipient": "never@patients.example"}):
+        await carol.get("/staff/messages")
+        found = (await carol.post("/staff/messages/find", typed)).headers["location"]
+        pages.append((found, visible((await carol.get(found)).text)))
+    assert pages[0] == pages[1]
+    assert BOB not in (await carol.get(f"/staff/messages?recipient={bobs}")).text
+    seen = []
+    for who in ("erin@clinic.example", "never@clinic.example"):
+        await carol.get("/staff/messages")
+        found = (await carol.post("/staff/messages/find", {"sender": who})).headers["location"]
+        seen.append(visible((await carol.get(found)).text))
+    assert seen[0] == seen[1]
+    await carol.get("/staff/messages")
+    own = (await carol.post("/staff/messages/find", {"recipient": ALICE, "sender": CAROL})).headers["location"]
+    assert f"<strong><bdi>{ALICE}</bdi></strong>" in (await carol.get(own)).text
+
+
+def visible(page: str) -> str:
+    return re.sub(r'value="[^"]+"|nonce="[^"]+"', "", page)
+
+
+# -- looks on record
+
+
+async def test_each_look_at_somebody_is_on_record(world: World) -> None:
+    """Looking a person up, found or not, and pages that show addresses leave an event: holds, and the page of an act."""
+    await world.announce()
+    eve = await desk(world, Role.HELP_DESK, "eve@clinic.example")
+    await eve.get("/staff/people")
+    await eve.post("/staff/people", {"recipient": ALICE})
+    await eve.post("/staff/people", {"recipient": "never@patients.example"})
+    looks = await world.events("MessagesListed")
+    (one,) = await all_deliveries(world)
+    assert [(each.detail["found"], each.detail.get("recipient")) for each in looks] == [
+        (1, one.recipient_id),
+        (0, None),
+    ]
+    dora = await desk(world, Role.ADMIN, "dora@clinic.example")
+    review = world.clock.at + timedelta(days=30)
+    hold = await Holds(world.house.db, world.house.source).place(
+        world.northside.id, Criteria(recipient_id=one.recipient_id), "a lawsuit", "Office", review, OPERATOR
+    )
+    for path, report in (("holds", "holds"), (f"holds/{hold.id}", "hold")):
+        assert ALICE in (await dora.get(f"/staff/{path}")).text
+        assert (await world.events("ReportRead"))[-1].detail["report"] == report
+    before = len(await world.events("MessagesListed"))
+    assert ALICE in (await dora.get(f"/staff/act/revoke?d={one.id}")).text
+    assert len(await world.events("MessagesListed")) == before + 1
+
+
+# -- evidence
+
+
+# -- cheap requests
+
+
+# -- what can't be meant
