@@ -270,7 +270,12 @@ class Messages:
 
 
 async def _events(tx: ReadTx, delivery_id: DeliveryId) -> list[Recorded]:
-    return await audit.page(tx, Filter(delivery_id=delivery_id), None, _MOST_EVENTS)
+    """The first ones, and of what counts as a view the first ones too: fetches of the link, however many, hide none."""
+    found = await audit.page(tx, Filter(delivery_id=delivery_id), None, _MOST_EVENTS)
+    last = found[-1].id if len(found) == _MOST_EVENTS else None
+    for kind in _SEEN if last else ():
+        found += await audit.page(tx, Filter(delivery_id=delivery_id, kind=kind), last, _MOST_EVENTS)
+    return sorted(found, key=lambda one: one.id)
 
 
 def _moment(line: Recorded) -> Moment:

@@ -17,6 +17,7 @@ from portal.lifecycle.end import Lifecycle
 from portal.lifecycle.hold import Holds
 from portal.lifecycle.misdirected import Misdirected
 from portal.model.errors import InputRefused, SenderNotYours
+from portal.model.events import By, LinkFollowed, Who
 from portal.model.ids import PolicyId
 from portal.model.policy import Policy
 from portal.model.staff import Role
@@ -304,6 +305,21 @@ async def test_each_look_at_somebody_is_on_record(world: World) -> None:
 
 
 # -- evidence
+
+
+async def test_evidence_of_a_view_is_not_pushed_out_by_fetches(world: World) -> None:
+    """A recipient who fetched the link hundreds of times and then read it is shown as one who read it."""
+    token = await world.announce()
+    (one,) = await all_deliveries(world)
+    facts = By(Who.STRANGER, origin="192.0.2.9").facts(world.clock.at, one.org_id, one.message_id, one.id)
+    for _ in range(520):
+        await world.house.db.record(LinkFollowed(**facts, machine=False))
+    alice = world.browser()
+    assert (await alice.get(await alice.sign_in(token))).status_code == 200
+    dora = await desk(world, Role.ADMIN, "dora@clinic.example")
+    page = (await dora.get(f"/staff/messages/{one.message_id}/evidence")).text
+    assert "Never viewed" not in page
+    assert "content shown" in page
 
 
 # -- cheap requests
