@@ -325,4 +325,14 @@ async def test_evidence_of_a_view_is_not_pushed_out_by_fetches(world: World) -> 
 # -- cheap requests
 
 
+async def test_wrong_codes_and_answers_of_nobody_are_few(world: World) -> None:
+    """Each is a line of the record that nobody signed in for: after some hundreds in an hour they are turned away without one."""
+    who = Desk(world)
+    await who.get("/staff/sign-in")
+    form = {"csrf": who.csrf, "code": "00000000"}
+    statuses = [(await who.http.post("/staff/sign-in/code/enter", data=form)).status_code for _ in range(310)]
+    assert (statuses[0], statuses[-1]) == (422, 429)
+    assert len(await world.events("StaffSignInFailed")) == 300
+
+
 # -- what can't be meant
