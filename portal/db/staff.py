@@ -362,8 +362,11 @@ async def add_code(tx: WriteTx[StaffCodeRequested], code: StaffCode) -> None:
     await tx.change(insert(staff_codes).values(vars(code)))
 
 
-async def codes_sent(tx: ReadTx, org_id: OrgId, address_hash: bytes, since: datetime) -> list[datetime]:
-    """When codes were sent to an address, oldest first. Locks nothing: the throttle before it does."""
+async def codes_sent(
+    tx: WriteTx[StaffCodeRequested], org_id: OrgId, address_hash: bytes, since: datetime
+) -> list[datetime]:
+    """When codes were sent to an address, oldest first. The organisation's row is locked: two can't both send the last one allowed."""
+    await tx.row(select(organisations.c.id).where(organisations.c.id == org_id).with_for_update(key_share=True))
     c = staff_codes.c
     rows = await tx.rows(
         select(c.made_at)
