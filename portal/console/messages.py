@@ -111,17 +111,27 @@ class Messages:
         self._db, self._sealer, self._fields, self._source = db, sealer, fields, source
 
     async def find_recipient(self, view: View, text: str) -> RecipientId | None:
-        """Whose address this is or was, as far as the asker sees: a sender does not learn who else is a patient here.
-
-        Raises InputRefused for what is no address.
-        """
+        """Whose address this is or was, of those that the asker sees. Raises InputRefused for what is no address."""
         hashed = self._sealer.index(view.org_id, "recipient", _address(text, "recipient"))
         async with self._db.read() as tx:
             found = await people.by_address(tx, view.org_id, hashed)
-            if found is None or view.own is None:
-                return found
-            hers = await overview.page(tx, view.org_id, Wanted(recipient_id=found), None, 1, view.own)
-        return found if hers else None
+        if found and not await self.sees(view, found):
+            found = None
+        event = MessagesListed(
+            **view.by.facts(self._source.now(), view.org_id),
+            query=("recipient",),
+            found=int(bool(found)),
+            recipient=found,
+        )
+        await self._db.record(event)
+        return found
+
+    async def sees(self, view: View, recipient_id: RecipientId) -> bool:
+        """Whether it is anything to this asker who that is: a sender knows of those she wrote to, and of nobody else."""
+        if view.own is None:
+            return True
+        async with self._db.read() as tx:
+            return bool(await overview.page(tx, view.org_id, Wanted(recipient_id=recipient_id), None, 1, view.own))
 
     def sender_hash(self, view: View, text: str) -> bytes:
         """Raises InputRefused for what is no address."""
@@ -167,8 +177,9 @@ class Messages:
         ]
         return Message(MessageId(message_id), timelines, held)
 
-    async def chosen(self, view: View, ids: Sequence[str]) -> list[Shown]:
-        """The deliveries that an act is for. Raises NotFound unless every one is there for this asker."""
+    async def chosen(self, view: View, ids: Sequence[str], query: str = "") -> list[Shown]:
+        """The deliveries that an act is for; with `query` the look itself is on record, as when nothing is done yet. Raises NotFound
+        unless every one is there for this asker."""
         wanted = list(dict.fromkeys(DeliveryId(one) for one in ids if is_id(one)))
         if not wanted:
             raise InputRefused("Choose at least one recipient.", "d")
@@ -179,6 +190,9 @@ class Messages:
         mine = [one for one in lines if view.own in (None, one.delivery.sender_hash)]
         if len(mine) != len(wanted):
             raise NotFound("no such delivery")
+        if query:
+            facts = view.by.facts(self._source.now(), view.org_id)
+            await self._db.record(MessagesListed(**facts, query=(query,), found=len(mine)))
         return [await self._shown(one) for one in mine]
 
     async def unread(self, view: View, before: DeliveryId | None = None) -> tuple[list[Unread], DeliveryId | None]:
@@ -256,7 +270,12 @@ class Messages:
 
 
 async def _events(tx: ReadTx, delivery_id: DeliveryId) -> list[Recorded]:
-    return await audit.page(tx, Filter(delivery_id=delivery_id), None, _MOST_EVENTS)
+    """The first ones, and of what counts as a view the first ones too: fetches of the link, however many, hide none."""
+    found = await audit.page(tx, Filter(delivery_id=delivery_id), None, _MOST_EVENTS)
+    last = found[-1].id if len(found) == _MOST_EVENTS else None
+    for kind in _SEEN if last else ():
+        found += await audit.page(tx, Filter(delivery_id=delivery_id, kind=kind), last, _MOST_EVENTS)
+    return sorted(found, key=lambda one: one.id)
 
 
 def _moment(line: Recorded) -> Moment:

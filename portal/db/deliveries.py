@@ -101,10 +101,18 @@ async def to_remind(tx: ReadTx, now: datetime, limit: int) -> list[Delivery]:
 
 async def past_retention(tx: ReadTx, now: datetime, limit: int, org_id: OrgId | None = None) -> list[Delivery]:
     """Deliveries not yet disposed of whose message need not be kept any longer, and that no hold keeps."""
-    statement = select(t).join(messages, messages.c.id == t.c.message_id)
-    due = (messages.c.disposed_at.is_(None), messages.c.retain_until <= now, t.c.state != DeliveryState.DISPOSED.value)
     mine = () if org_id is None else (messages.c.org_id == org_id,)
-    return await _some(tx, statement.where(*due, *mine, ~holds.on_delivery()).order_by(t.c.id).limit(limit))
+    return await _some(tx, _past_retention(now).where(*mine).order_by(t.c.id).limit(limit))
+
+
+async def is_past_retention(tx: ReadTx, delivery_id: DeliveryId, now: datetime) -> bool:
+    """The same of one. Asked in the transaction that destroys, after `holds.lock`."""
+    return bool(await _some(tx, _past_retention(now).where(t.c.id == delivery_id)))
+
+
+def _past_retention(now: datetime) -> Select[Any]:
+    due = (messages.c.disposed_at.is_(None), messages.c.retain_until <= now, t.c.state != DeliveryState.DISPOSED.value)
+    return select(t).join(messages, messages.c.id == t.c.message_id).where(*due, ~holds.on_delivery())
 
 
 async def to_warn_of(tx: ReadTx, now: datetime, limit: int) -> list[Delivery]:

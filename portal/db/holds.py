@@ -10,7 +10,7 @@ from portal.db.tables import deliveries, organisations
 from portal.db.tables import holds as t
 from portal.db.tx import ReadTx, WriteTx
 from portal.model.events import HoldPlaced, HoldReleased, MessageMisdirected
-from portal.model.ids import DeliveryId, HoldId, MessageId, OrgId, RecipientId
+from portal.model.ids import HoldId, MessageId, OrgId, RecipientId
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,3 @@ async def of_message(tx: ReadTx, message_id: MessageId) -> list[Hold]:
     """The holds in force that hold some delivery of a message."""
     some = exists(select(deliveries.c.id).where(deliveries.c.message_id == message_id, _meets()).correlate(t))
     return [_hold(row) for row in await tx.rows(select(t).where(some).order_by(t.c.id))]
-
-
-async def is_held(tx: ReadTx, delivery_id: DeliveryId) -> bool:
-    """Asked in the transaction that destroys, after `lock`."""
-    row = await tx.row(select(deliveries.c.id).where(deliveries.c.id == delivery_id, on_delivery()))
-    return row is not None

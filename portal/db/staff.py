@@ -93,7 +93,9 @@ async def admins(tx: ReadTx, org_id: OrgId) -> int:
 
 
 async def set_role(tx: WriteTx[StaffRoleChanged], member: Member, role: Role) -> bool:
-    """Says whether she still had the role she was looked at with."""
+    """Says whether she still had the role she was looked at with. A sender's passkeys go: only a mailbox stands behind them."""
+    if member.role is Role.SENDER:
+        await tx.change(delete_from(staff_passkeys).where(staff_passkeys.c.staff_id == member.id))
     same = (t.c.id == member.id, t.c.role == member.role.value, t.c.disabled_at.is_(None))
     return await tx.change(update(t).where(*same).values(role=role.value)) == 1
 
@@ -105,15 +107,14 @@ async def disable(tx: WriteTx[StaffDisabled], member: Member) -> bool:
 
 
 async def enable(tx: WriteTx[StaffInvited], staff_id: StaffId, role: Role) -> None:
-    """Whoever is invited anew is let in again, in the role that the invitation names."""
+    """Whoever is invited anew is let in again, in the role that the invitation names. It binds a new passkey, in the place of all
+    she had: so she notices when somebody else holds the link."""
+    await tx.change(delete_from(staff_passkeys).where(staff_passkeys.c.staff_id == staff_id))
     await tx.change(update(t).where(t.c.id == staff_id).values(disabled_at=None, role=role.value))
 
 
-async def keep_subject(
-    tx: WriteTx[StaffSignedIn | StaffProved], staff_id: StaffId, subject_hash: bytes, role: Role
-) -> None:
-    """The identity provider's word counts anew at each sign-in."""
-    await tx.change(update(t).where(t.c.id == staff_id).values(subject_hash=subject_hash, role=role.value))
+async def keep_subject(tx: WriteTx[StaffSignedIn | StaffProved], staff_id: StaffId, subject_hash: bytes) -> None:
+    await tx.change(update(t).where(t.c.id == staff_id).values(subject_hash=subject_hash))
 
 
 async def choose_news(tx: WriteTx[NewsChosen], staff_id: StaffId, news: str) -> None:
@@ -361,8 +362,11 @@ async def add_code(tx: WriteTx[StaffCodeRequested], code: StaffCode) -> None:
     await tx.change(insert(staff_codes).values(vars(code)))
 
 
-async def codes_sent(tx: ReadTx, org_id: OrgId, address_hash: bytes, since: datetime) -> list[datetime]:
-    """When codes were sent to an address, oldest first. Locks nothing: the throttle before it does."""
+async def codes_sent(
+    tx: WriteTx[StaffCodeRequested], org_id: OrgId, address_hash: bytes, since: datetime
+) -> list[datetime]:
+    """When codes were sent to an address, oldest first. The organisation's row is locked: two can't both send the last one allowed."""
+    await tx.row(select(organisations.c.id).where(organisations.c.id == org_id).with_for_update(key_share=True))
     c = staff_codes.c
     rows = await tx.rows(
         select(c.made_at)

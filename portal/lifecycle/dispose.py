@@ -57,8 +57,8 @@ class Disposition:
         event = DeliveryDisposed(**self._facts(delivery.org_id, delivery.message_id, delivery.id), rule="retention")
         async with self._db.write(event) as tx:
             await holds.lock(tx, delivery.org_id)
-            if await holds.is_held(tx, delivery.id):
-                raise Stale("a hold was placed meanwhile")
+            if not await deliveries.is_past_retention(tx, delivery.id, event.at):
+                raise Stale("a hold was placed meanwhile, or the message is to be kept longer")
             answers = await messages.replies_to(tx, delivery.message_id, delivery.id)
             await grants.destroy_for(tx, delivery.id, answers)
             if not await deliveries.end(tx, delivery, DeliveryState.DISPOSED, "retention"):

@@ -11,7 +11,7 @@ from portal.db.engine import Database
 from portal.db.holds import Criteria, Hold
 from portal.db.tx import ReadTx
 from portal.model.errors import InputRefused, NotFound
-from portal.model.events import By, HoldPlaced, HoldReleased
+from portal.model.events import By, HoldPlaced, HoldReleased, ReportRead
 from portal.model.ids import HoldId, MessageId, OrgId
 from portal.model.message import DeliveryState
 from portal.model.staff import check_reason
@@ -67,11 +67,12 @@ class Holds:
         async with self._db.write(event) as changed:
             await holds.lock(changed, org_id)
             if criteria.message_id:
-                await self._check_there(changed, org_id, criteria.message_id)
+                await self.check_there(changed, org_id, criteria.message_id)
             await holds.place(changed, hold)
         return hold
 
-    async def _check_there(self, tx: ReadTx, org_id: OrgId, message_id: MessageId) -> None:
+    async def check_there(self, tx: ReadTx, org_id: OrgId, message_id: MessageId) -> None:
+        """Raises NotFound and InputRefused. Asked in the transaction that places the hold, after `holds.lock`."""
         message = await messages.one(tx, message_id)
         if message is None or message.org_id != org_id:
             raise NotFound("no such message")
@@ -79,13 +80,20 @@ class Holds:
         if message.disposed_at or not left:
             raise InputRefused("This message is destroyed: there is nothing left to hold.")
 
-    async def every(self, org_id: OrgId) -> list[Hold]:
-        """Those in force first, the next to be reviewed first."""
+    async def every(self, org_id: OrgId, by: By) -> list[Hold]:
+        """Those in force first, the next to be reviewed first. The look is on record: it shows whose mail is held."""
         async with self._db.read() as tx:
-            return await holds.of_org(tx, org_id)
+            found = await holds.of_org(tx, org_id)
+        await self._db.record(ReportRead(**by.facts(self._source.now(), org_id), report="holds", rows=len(found)))
+        return found
 
-    async def one(self, org_id: OrgId, hold_id: str) -> Hold:
-        """Raises NotFound."""
+    async def one(self, org_id: OrgId, hold_id: str, by: By) -> Hold:
+        """Raises NotFound. The look is on record."""
+        found = await self._there(org_id, hold_id)
+        await self._db.record(ReportRead(**by.facts(self._source.now(), org_id), report="hold", rows=1))
+        return found
+
+    async def _there(self, org_id: OrgId, hold_id: str) -> Hold:
         async with self._db.read() as tx:
             found = await holds.one(tx, org_id, hold_id)
         if found is None:
@@ -95,7 +103,7 @@ class Holds:
     async def release(self, org_id: OrgId, hold_id: str, reason: str, by: By) -> None:
         """Raises NotFound, and InputRefused when it is released already or no reason is given."""
         reason = check_reason(reason, most=400)
-        found = await self.one(org_id, hold_id)
+        found = await self._there(org_id, hold_id)
         event = HoldReleased(
             **by.facts(self._source.now(), org_id, found.criteria.message_id), hold=found.id, reason=reason[:200]
         )

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from portal.clock import Source
-from portal.db import deliveries, given, messages, orgs
+from portal.db import deliveries, given, holds, messages, orgs
 from portal.db.deliveries import Delivery
 from portal.db.engine import Database, Stale
+from portal.db.tx import ReadTx
 from portal.model.assurance import Assurance, Method, Proof, reach
 from portal.model.errors import InputRefused
 from portal.model.events import By, ClassRaised
@@ -45,12 +46,23 @@ class Reclass:
             needs=int(wanted.assurance),
         )
         async with self._db.write(event) as changed:
+            await self._check_holds(changed, org_id, message_id, wanted)
             await deliveries.raise_message(changed, message_id, wanted)
             await messages.keep_until(changed, message_id, retain_until)
             for one in alive:
                 if not await deliveries.raise_class(changed, one, wanted, wanted.assurance):
                     raise Stale("a delivery changed meanwhile")
         return wanted
+
+    async def _check_holds(self, tx: ReadTx, org_id: OrgId, message_id: MessageId, wanted: Policy) -> None:
+        """A hold by class keeps what is under it: under another class it would keep this message no longer."""
+        await holds.lock(tx, org_id)
+        by_class = [one.criteria.policy_name for one in await holds.of_message(tx, message_id)]
+        if any(name not in (None, wanted.name) for name in by_class):
+            raise InputRefused(
+                "A hold keeps this message by its class. It stays under that class until the hold is released.",
+                "policy_name",
+            )
 
     async def _check_reach(self, alive: Sequence[Delivery], wanted: Policy) -> None:
         """A recipient with no way to the new level must be given one first."""

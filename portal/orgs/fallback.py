@@ -142,7 +142,9 @@ class Fallback:
             raise InputRefused(f"{name} is an organisation's domain already.", "domain") from None
 
     async def remove_domain(self, org: Organisation, domain: str) -> None:
-        """Raises InputRefused for the domain that the organisation's own mail comes from, and for one that is not there."""
+        """Raises InputRefused for the domain that the organisation's own mail comes from, for one that is not there, and while a
+        relay is bound to it alone: bound to nothing, that relay could hand over mail of every domain.
+        """
         if org.mail_from.rpartition("@")[2].lower() == domain:
             raise InputRefused("Notices come from an address in this domain. Change that address first.", "domain")
         async with self._db.read() as tx:
@@ -151,6 +153,13 @@ class Fallback:
         async with self._db.write(
             DomainRemoved(**self._by.facts(self._source.now(), org.id), domain=domain)
         ) as changed:
+            bound = await orgs.domains_of_relays(changed, org.id)
+            for relay in await orgs.relays_of(changed, org.id):
+                if relay.disabled_at is None and bound.get(relay.id) == [domain]:
+                    raise InputRefused(
+                        f"The relay {relay.name} is bound to {domain} alone. Bind it to another domain, or disable it, first.",
+                        "domain",
+                    )
             await orgs.remove_domain(changed, org.id, domain)
 
     # -- relays and their credentials

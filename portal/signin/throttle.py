@@ -20,6 +20,8 @@ ANSWERS = 300
 """Answers of passkeys an hour from one prefix."""
 STAFF_CODES = 60
 """Codes for the senders' console an hour from one prefix: a clinic sends from one address."""
+STAFF_TRIES = 300
+"""Typed codes and answers of the identity provider an hour from one prefix: each that fails is a line of the record."""
 REFERENCES = 30
 """Typed references an hour from one prefix: 50 bits stand behind each."""
 REFERENCES_OVER_ALL = 3000
@@ -54,6 +56,10 @@ class Throttle:
     async def staff_codes(self, origin: str) -> None:
         """Counts a code that somebody has sent to a sender's address. Raises TooManyTries."""
         await self._count("staff codes", prefix(origin), STAFF_CODES)
+
+    async def staff_tries(self, origin: str) -> None:
+        """Counts a typed code of a sender, or an answer of the identity provider. Raises TooManyTries."""
+        await self._count("staff tries", prefix(origin), STAFF_TRIES)
 
     async def references(self, origin: str) -> None:
         """Counts a typed reference. Raises TooManyTries."""

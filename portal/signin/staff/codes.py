@@ -16,7 +16,7 @@ from portal.db.overview import Wanted
 from portal.db.staff import Member, StaffCode, StaffSession
 from portal.db.tx import WriteTx
 from portal.model.codes import CODE_LIFE, TRIES_A_CODE, wait_to_send
-from portal.model.errors import CodeRefused
+from portal.model.errors import CodeRefused, TooManyTries
 from portal.model.events import By, StaffCodeRequested, StaffJoined, StaffProved, StaffSignedIn, StaffSignInFailed, Who
 from portal.model.ids import CodeId, DeliveryId, JobId, OrgId, StaffId
 from portal.model.links import code, code_reference, keyed_hash, read_code, return_token, token_hash
@@ -29,9 +29,7 @@ from portal.sealing.open import Fields
 from portal.sealing.seal import Sealer
 from portal.signin import Client
 from portal.signin.staff import stranger
-from portal.signin.staff.sessions import StaffSessions
-
-EMAILED_CODE = "emailed-code"
+from portal.signin.staff.sessions import EMAILED_CODE, StaffSessions
 
 
 @dataclass(frozen=True)
@@ -69,12 +67,17 @@ class StaffCodes:
         if sender is None or (sender.member and (sender.member.disabled_at or sender.member.role is not Role.SENDER)):
             why = "no sender of this address"
         else:
-            async with self._db.read() as tx:
-                lately = await staff.codes_sent(tx, sender.org_id, sender.address_hash, now - timedelta(days=1))
-            why = "enough codes were sent" if wait_to_send(lately, now) else ""
-        if why or sender is None:
+            try:
+                await self._queue(to, sender, reference, browser, client)
+            except TooManyTries as error:
+                why = str(error)
+        if why:
             await self._db.record(StaffSignInFailed(**stranger(client, now), method=EMAILED_CODE, reason=why))
-            return reference
+        return reference
+
+    async def _queue(self, to: Address, sender: _Sender, reference: str, browser: str, client: Client) -> None:
+        """Raises TooManyTries when enough were sent lately."""
+        now = self._source.now()
         digits, code_id = code(self._source.random(16)), CodeId(self._source.new_id())
         made = StaffCode(
             code_id,
@@ -102,10 +105,12 @@ class StaffCodes:
         )
         facts = stranger(client, now) | {"org_id": sender.org_id}
         async with self._db.write(StaffCodeRequested(**facts, code_id=code_id)) as changed:
+            lately = await staff.codes_sent(changed, sender.org_id, sender.address_hash, now - timedelta(days=1))
+            if wait_to_send(lately, now):
+                raise TooManyTries("enough codes were sent")
             await staff.add_code(changed, made)
             await outbox.enqueue(changed, job)
         self._wake()
-        return reference
 
     async def sign_in(self, typed: str, browser: str, client: Client) -> str:
         """Begins a sender's session; gives its cookie. Raises CodeRefused."""

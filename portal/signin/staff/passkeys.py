@@ -26,7 +26,7 @@ from portal.model.ids import OrgId, PasskeyId, RecipientId, StaffId
 from portal.model.links import keyed_hash, token_hash
 from portal.signin import Client
 from portal.signin.staff import facts_of, person, stranger
-from portal.signin.staff.sessions import StaffSessions, Use
+from portal.signin.staff.sessions import EMAILED_CODE, StaffSessions, Use
 
 if TYPE_CHECKING:
     from portal.signin.ceremony import Asserted, Bound, Known, Site
@@ -133,14 +133,14 @@ class StaffPasskeys:
 
     async def begin_adding(self, session: StaffSession, client: Client) -> dict[str, Any]:
         """Options for one more of her own. Raises ProofNeeded, and InputRefused when she has enough."""
-        self._check_fresh(session, client)
+        await self._check(session, client)
         if len(await self.of(session.staff_id)) >= MOST:
             raise InputRefused(f"You have {MOST} passkeys. Remove one first.")
         return await self._begin_adding(session.org_id, session.staff_id, session.ref)
 
     async def add(self, session: StaffSession, posted: object, name: str, client: Client) -> None:
         """Raises ProofNeeded and PasskeyRefused."""
-        self._check_fresh(session, client)
+        await self._check(session, client)
         facts = facts_of(session, client, self._source.now())
         passkey = await self._bound(session.org_id, session.staff_id, session.ref, posted, name or client.agent, facts)
         event = StaffPasskeyAdded(
@@ -154,7 +154,7 @@ class StaffPasskeys:
 
     async def remove(self, session: StaffSession, passkey_id: str, client: Client) -> None:
         """Removes one, with all other sessions. Raises ProofNeeded, NotFound, and InputRefused for the last one."""
-        self._check_fresh(session, client)
+        await self._check(session, client)
         found = next((one for one in await self.of(session.staff_id) if one.id == passkey_id), None)
         if found is None:
             raise NotFound("no passkey of this person")
@@ -168,8 +168,14 @@ class StaffPasskeys:
         async with self._db.read() as tx:
             return await staff.passkeys_of(tx, staff_id)
 
-    def _check_fresh(self, session: StaffSession, client: Client) -> None:
+    async def may_change(self, session: StaffSession, client: Client) -> bool:
+        """Whether she signed in just now, as strongly as by what she has: an emailed code binds the first passkey, and no more."""
         if not person(session, client).is_fresh(self._source.now()):
+            return False
+        return session.method != EMAILED_CODE or not await self.of(session.staff_id)
+
+    async def _check(self, session: StaffSession, client: Client) -> None:
+        if not await self.may_change(session, client):
             raise ProofNeeded("changing passkeys")
 
     async def _begin_adding(self, org_id: OrgId, staff_id: StaffId, bound_to: str) -> dict[str, Any]:

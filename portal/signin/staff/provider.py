@@ -17,7 +17,7 @@ from portal.db.staff import Member
 from portal.db.tx import WriteTx
 from portal.identity import Asked, Identity
 from portal.model.errors import ContentDamaged, IdentityRefused
-from portal.model.events import By, StaffJoined, StaffProved, StaffSignedIn, StaffSignInFailed, Who
+from portal.model.events import By, StaffJoined, StaffProved, StaffRoleChanged, StaffSignedIn, StaffSignInFailed, Who
 from portal.model.ids import EpochId, StaffId
 from portal.model.parties import address
 from portal.model.staff import Role
@@ -93,11 +93,22 @@ class ProviderSignIn:
         member = await self._member(organisation, identity, subject, role, client)
         if member.disabled_at:
             raise IdentityRefused("shut out here")
+        if member.role is not role:
+            await self._change_role(member, role, client)
 
         async def use(tx: WriteTx[StaffSignedIn | StaffProved]) -> None:
-            await staff.keep_subject(tx, member.id, subject, role)
+            await staff.keep_subject(tx, member.id, subject)
 
         return await self._sessions.start(member, METHOD, client, use)
+
+    async def _change_role(self, member: Member, role: Role, client: Client) -> None:
+        """The provider's word counts anew at each sign-in. Sessions of the role before end, as when an admin changes it."""
+        facts = By(Who.STAFF, member.id, origin=client.origin).facts(self._source.now(), member.org_id)
+        event = StaffRoleChanged(**facts, staff=member.id, before=member.role.value, role=role.value)
+        async with self._db.write(event) as changed:
+            if not await staff.set_role(changed, member, role):
+                raise IdentityRefused("the role changed meanwhile; try again")
+            await staff.end_all(changed, member.id)
 
     async def _member(
         self, organisation: Organisation, identity: Identity, subject: bytes, role: Role, client: Client

@@ -13,11 +13,14 @@ from portal.db.tx import WriteTx
 from portal.model.errors import SignInNeeded
 from portal.model.events import StaffProved, StaffSessionsEnded, StaffSignedIn, StaffSignedOut, Who
 from portal.model.links import TOKEN_BYTES, link_token, token_hash
+from portal.model.staff import Role
 from portal.signin import Client
 from portal.signin.staff import facts_of, stranger
 
 IDLE = timedelta(minutes=15)
 LONGEST = timedelta(hours=8)
+EMAILED_CODE = "emailed-code"
+"""The method that proves a mailbox, and so opens a sender's role only."""
 _SEEN_EVERY = timedelta(minutes=1)
 Use: TypeAlias = Callable[[WriteTx[StaffSignedIn | StaffProved]], Awaitable[None]]
 """Uses up what was proved, in the transaction that acts on it. Raises what the caller answers for."""
@@ -67,6 +70,8 @@ class StaffSessions:
         now = self._source.now()
         if session is None or now >= session.ends_at or now - session.seen_at >= IDLE:
             raise SignInNeeded("no session, or it is over")
+        if session.method == EMAILED_CODE and session.role is not Role.SENDER:
+            raise SignInNeeded("her role changed while she signed in")
         if now - session.seen_at >= _SEEN_EVERY:
             await self._db.note(staff.seen(session.token_hash, now))
         return session

@@ -15,9 +15,8 @@ async def confirm(visit: StaffVisit) -> Response:
     to = ours(visit.request.query_params.get("to", ""))
     has_passkey = bool(await visit.site.passkeys.of(session.staff_id))
     by_provider = session.method == "identity-provider"
-    return visit.page(
-        "confirm", to=to, has_passkey=has_passkey, by_code=session.role is Role.SENDER, by_provider=by_provider
-    )
+    by_code = session.role is Role.SENDER and not (has_passkey and to == "/staff/account")  # passkeys want the passkey
+    return visit.page("confirm", to=to, has_passkey=has_passkey, by_code=by_code, by_provider=by_provider)
 
 
 async def send_code(visit: StaffVisit) -> Response:
@@ -69,7 +68,7 @@ async def _account(visit: StaffVisit, error: dict[str, str] | None = None) -> Re
         address=await visit.site.people.address(session),
         passkeys=await visit.site.passkeys.of(session.staff_id),
         sessions=sessions,
-        fresh=person.is_fresh(visit.site.source.now()),
+        fresh=await visit.site.passkeys.may_change(session, visit.client),
         news=await visit.site.people.news(person) if session.role is Role.SENDER else None,
         choices=NEWS,
         done=visit.request.query_params.get("done", "") if visit.request.method == "GET" else "",

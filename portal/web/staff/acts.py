@@ -150,7 +150,7 @@ def ask(name: str) -> Callable[[StaffVisit], Awaitable[Response]]:
 
     async def page(visit: StaffVisit) -> Response:
         ids = visit.request.query_params.getlist("d")
-        shown = await visit.site.messages.chosen(await visit.view(act.verb), ids)
+        shown = await visit.site.messages.chosen(await visit.view(act.verb), ids, act.name)
         person = await visit.person()
         if act.verb in _FRESH and not person.is_fresh(visit.site.source.now()):
             there = f"{visit.request.url.path}?{visit.request.url.query}"

@@ -15,7 +15,7 @@ from portal.web.staff.site import StaffVisit
 
 async def holds(visit: StaffVisit) -> Response:
     org_id = (await visit.signed_in()).org_id
-    found = await visit.site.holds.every(org_id)
+    found = await visit.site.holds.every(org_id, (await visit.person()).by)
     now = visit.site.source.now()
     rows = [
         {
@@ -94,7 +94,7 @@ async def hold(visit: StaffVisit) -> Response:
 
 async def _hold(visit: StaffVisit, error: dict[str, str] | None = None, typed: str = "") -> Response:
     org_id = (await visit.signed_in()).org_id
-    found = await visit.site.holds.one(org_id, visit.request.path_params["hold"])
+    found = await visit.site.holds.one(org_id, visit.request.path_params["hold"], (await visit.person()).by)
     return visit.page(
         "hold",
         status=422 if error else 200,

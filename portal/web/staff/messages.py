@@ -1,10 +1,12 @@
 """Routes of messages: the list with its search, one message with a timeline a recipient, evidence, requests, what ended unread."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from urllib.parse import urlencode
 
 from starlette.responses import Response
 
+from portal.console import View
 from portal.console.messages import Shown, Timeline
 from portal.db.overview import NOTICES, Wanted
 from portal.model.errors import InputRefused
@@ -26,14 +28,16 @@ async def listed(visit: StaffVisit) -> Response:
 async def _list(visit: StaffVisit, asked: dict[str, str], error: dict[str, str] | None = None) -> Response:
     view = await visit.view(Verb.SEE)
     wanted = _wanted(asked)
+    if view.own is not None:  # it is hers, or it is nobody's
+        wanted = replace(wanted, sender_hash=None)
     before = asked.get("before", "")
     page = await visit.site.messages.search(view, wanted, DeliveryId(before) if is_id(before) else None)
-    found = page.shown[0] if page.shown else None
-    recipient = sender = ""
-    if wanted.recipient_id is not None:
-        recipient = found.recipient if found else "an address without such messages"
-    if wanted.sender_hash is not None:
-        sender = found.sender if found else "an address without such messages"
+    recipient = await _recipient_words(visit, view, wanted) if wanted.recipient_id is not None else ""
+    sender = (
+        await visit.site.messages.sender_address(view.org_id, wanted.sender_hash)
+        if wanted.sender_hash is not None
+        else ""
+    )
     kept = {name: value for name, value in asked.items() if name in _FILTERS and value}
     more = f"/staff/messages?{urlencode({**kept, 'before': page.after})}" if page.after else ""
     return visit.page(
@@ -84,6 +88,13 @@ def _day(text: str) -> datetime | None:
         return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC) if text else None
     except ValueError:
         return None
+
+
+async def _recipient_words(visit: StaffVisit, view: View, wanted: Wanted) -> str:
+    assert wanted.recipient_id is not None
+    known = await visit.site.messages.sees(view, wanted.recipient_id)
+    shown = await visit.site.messages.recipient_address(view.org_id, wanted.recipient_id) if known else ""
+    return shown or "an address that has had no message"
 
 
 async def find(visit: StaffVisit) -> Response:

@@ -90,6 +90,7 @@ async def send_code(visit: StaffVisit) -> Response:
 async def enter_code(visit: StaffVisit) -> Response:
     fields = await form(visit)
     typed, to, reference = fields.get("code", "")[:64], ours(fields.get("to", "")), fields.get("reference", "")[:8]
+    await visit.site.throttle.staff_tries(visit.client.origin)
     try:
         token = await visit.site.codes.sign_in(typed, visit.browser, visit.client)
     except CodeRefused:
@@ -202,6 +203,7 @@ async def from_provider(visit: StaffVisit) -> Response:
     provider, given = visit.site.provider, visit.request.query_params
     if provider is None:
         raise NotFound("no identity provider")
+    await visit.site.throttle.staff_tries(visit.client.origin)
     sign_in, code = visit.site.provider_sign_in, given.get("code", "")
     try:
         asked, to = await sign_in.kept(visit.request.cookies.get(PROVIDER_COOKIE, ""), given.get("state", ""))
