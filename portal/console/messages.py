@@ -94,6 +94,8 @@ class Message:
     id: MessageId
     timelines: list[Timeline]
     holds: list[Hold]
+    relay: str
+    kek_id: str
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ class Messages:
             found = await overview.of_message(tx, view.org_id, MessageId(message_id)) if is_id(message_id) else []
             lines = [one for one in found if view.own in (None, one.delivery.sender_hash)]
             held = await holds.of_message(tx, MessageId(message_id)) if lines else []
+            relay, kek_id = await overview.came_by(tx, MessageId(message_id)) if lines else ("", "")
             coded = await overview.with_access_code(tx, [one.delivery.id for one in lines])
             mails = {one.delivery.id: await outbox.of_delivery(tx, one.delivery.id) for one in lines}
             events = {one.delivery.id: await _events(tx, one.delivery.id) for one in lines}
@@ -175,7 +178,7 @@ class Messages:
             )
             for one in lines
         ]
-        return Message(MessageId(message_id), timelines, held)
+        return Message(MessageId(message_id), timelines, held, relay, kek_id)
 
     async def chosen(self, view: View, ids: Sequence[str], query: str = "") -> list[Shown]:
         """The deliveries that an act is for; with `query` the look itself is on record, as when nothing is done yet. Raises NotFound

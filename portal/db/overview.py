@@ -29,17 +29,19 @@ from portal.db.tables import (
     access_codes,
     audit_events,
     authenticators,
+    epochs,
     messages,
     outbox,
     passkeys,
     phones,
     policies,
     recipients,
+    relays,
 )
 from portal.db.tables import deliveries as t
 from portal.db.tx import ReadTx
 from portal.model.assurance import Assurance
-from portal.model.ids import DeliveryId, EpochId, MessageId, OrgId, RecipientId, first_id
+from portal.model.ids import DeliveryId, EpochId, KekId, MessageId, OrgId, RecipientId, first_id
 from portal.model.message import READABLE, DeliveryState
 
 _READABLE = sorted(state.value for state in READABLE)
@@ -258,6 +260,18 @@ async def some(tx: ReadTx, org_id: OrgId, ids: list[DeliveryId]) -> list[Line]:
 async def of_message(tx: ReadTx, org_id: OrgId, message_id: MessageId) -> list[Line]:
     statement = _lines().where(t.c.org_id == org_id, t.c.message_id == message_id).order_by(t.c.id)
     return [_line(row) for row in await tx.rows(statement)]
+
+
+async def came_by(tx: ReadTx, message_id: MessageId) -> tuple[str, KekId]:
+    """The relay that handed a message over, by name, and the KEK that stands behind it."""
+    statement = (
+        select(relays.c.name, epochs.c.kek_id)
+        .select_from(messages)
+        .join(relays, relays.c.id == messages.c.relay_id)
+        .join(epochs, epochs.c.id == messages.c.epoch_id)
+    )
+    row = await tx.row(statement.where(messages.c.id == message_id))
+    return (str(row.name), KekId(row.kek_id)) if row else ("", KekId(""))
 
 
 @dataclass(frozen=True)
