@@ -209,10 +209,10 @@ def _deliveries() -> None:
         batch.alter_column("sender_hash", existing_type=sa.LargeBinary(length=32), nullable=False)
         batch.alter_column("policy_name", existing_type=sa.String(length=63), nullable=False)
     op.create_index("ix_deliveries_class", "deliveries", ["org_id", "policy_name", "state", "id"], unique=False)
-    op.create_index("ix_deliveries_sender", "deliveries", ["org_id", "sender_hash", "state", "id"], unique=False)
+    op.create_index("ix_deliveries_sender", "deliveries", ["org_id", "sender_hash", "id"], unique=False)
     sender_class = ["org_id", "sender_hash", "policy_name", "state", "id"]
     op.create_index("ix_deliveries_sender_class", "deliveries", sender_class, unique=False)
-    op.create_index("ix_deliveries_state", "deliveries", ["org_id", "state", "id"], unique=False)
+    op.create_index("ix_deliveries_org", "deliveries", ["org_id", "id"], unique=False)
     searched = ["org_id", "id", "sender_hash", "policy_name", "state"]
     unread = "coalesce(state, NULL) = 'expired' AND opened_at IS NULL"
     for name, which, columns in (

@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    CompoundSelect,
     Row,
     Select,
     and_,
@@ -124,15 +123,10 @@ def _line(row: Row[Any]) -> Line:
 
 
 # A page is read off an index that has just what is wanted, in the order of the ids: so it costs the same however many there
-# are. Each index has the state before the id; where any state will do, the seven are read side by side and merged. What is
-# rare has indexes of its own rows only, and of one person or message there are few: the rest is looked at row by row.
+# are. A state is looked for in each class, and a class in each state, side by side and merged: so one index serves both. What
+# is rare has indexes of its own rows only, and of one person or message there are few: the rest is looked at row by row.
 
-_VALUES = {
-    "message_id": t.c.message_id,
-    "recipient_id": t.c.recipient_id,
-    "sender_hash": t.c.sender_hash,
-    "policy_name": t.c.policy_name,
-}
+_VALUES = {"message_id": t.c.message_id, "recipient_id": t.c.recipient_id, "sender_hash": t.c.sender_hash}
 _FACTS: dict[str, tuple[ColumnElement[bool], ...]] = {
     "failed": (t.c.notice_failed_at.is_not(None),),
     "bounced": (t.c.bounced_at.is_not(None),),
@@ -141,16 +135,24 @@ _FACTS: dict[str, tuple[ColumnElement[bool], ...]] = {
     "sent": (t.c.noticed_at.is_not(None), t.c.bounced_at.is_(None)),
     "waiting": (t.c.notice_failed_at.is_(None),),
 }
-_RARE = {"failed", "bounced", "asked"}
+_KEYS = (
+    ("message_id", {"message_id"}),
+    ("recipient_id", {"recipient_id"}),
+    ("unread", {"org_id", "sender_hash"}),
+    ("failed", {"org_id"}),
+    ("bounced", {"org_id"}),
+    ("asked", {"org_id"}),
+)
+"""What leaves few, and the columns of its index; the first that is wanted chooses."""
 
 
 @dataclass(frozen=True)
 class _Shape:
-    """What a search names, without the values: each has a statement, made once."""
+    """What a search names, without the values: each has a statement, made once. `classes` are the parameters that name one."""
 
-    named: tuple[str, ...]
-    facts: tuple[str, ...]
+    named: frozenset[str]
     states: tuple[DeliveryState, ...]
+    classes: tuple[str, ...]
     limit: int
 
 
@@ -164,18 +166,21 @@ async def page(
     # Ids sort by the time they were made, a moment before acceptance: so the key of the list serves for dates too.
     ends = [first_id(wanted.accepted_until)] if wanted.accepted_until else []
     ends += [before] if before else []
-    values: dict[str, object] = {
+    values = {
         "message_id": wanted.message_id,
         "recipient_id": wanted.recipient_id,
         "sender_hash": wanted.sender_hash if sender is None else sender,
-        "policy_name": wanted.policy_name,
         "from_id": first_id(wanted.accepted_from) if wanted.accepted_from else None,
         "before_id": min(ends, default=None),
     }
     named = {name: value for name, value in values.items() if value is not None}
-    facts = tuple(name for name in (wanted.notice, wanted.asked and "asked", wanted.unread and "unread") if name)
-    rows = await tx.rows(_page(_Shape(tuple(named), facts, states, limit)), {"org_id": org_id, **named})
-    return [_line(row) for row in rows]
+    facts = {wanted.notice or "", "asked" if wanted.asked else "", "unread" if wanted.unread else ""} - {""}
+    classes = [wanted.policy_name] if wanted.policy_name is not None else []
+    if not classes and len(states) < len(DeliveryState) and not any(key in named or key in facts for key, _ in _KEYS):
+        classes = await _classes(tx, org_id)
+    names = {f"class_{number}": name for number, name in enumerate(classes)}
+    shape = _Shape(frozenset({*facts, *named}), states, tuple(names), limit)
+    return [_line(row) for row in await tx.rows(_page(shape), {"org_id": org_id, **named, **names})]
 
 
 def _states(wanted: Wanted) -> tuple[DeliveryState, ...]:
@@ -188,38 +193,39 @@ def _states(wanted: Wanted) -> tuple[DeliveryState, ...]:
     return tuple(sorted(states))
 
 
+async def _classes(tx: ReadTx, org_id: OrgId) -> list[str]:
+    """Every class that a delivery of the organisation can be in."""
+    return [row.name for row in await tx.rows(select(policies.c.name).where(policies.c.org_id == org_id).distinct())]
+
+
 @lru_cache(maxsize=512)
 def _page(shape: _Shape) -> Select[Any]:
-    one = [name for name in ("message_id", "recipient_id") if name in shape.named][:1]
-    ids: Select[Any] | CompoundSelect[Any]
-    if one:
-        ids = _ids(shape, set(one), shape.states)
-    elif "unread" in shape.facts:
-        ids = _ids(shape, {"org_id", "sender_hash"}, shape.states)
-    elif _RARE & set(shape.facts):
-        ids = _ids(shape, {"org_id"}, shape.states)
-    else:
+    by = next((columns for key, columns in _KEYS if key in shape.named), None)
+    if by is None and shape.classes:
         by = {"org_id", "sender_hash", "policy_name", "state"}
-        ids = union_all(*(_ids(shape, by, (state,)) for state in shape.states))
+        ids = [_ids(shape, by, state, named) for state in shape.states for named in shape.classes]
+    else:
+        state = shape.states[0] if len(shape.states) == 1 else None
+        ids = [_ids(shape, by or {"org_id", "sender_hash"}, state, next(iter(shape.classes), None))]
     limit: ColumnElement[int] = literal_column(str(shape.limit))  # a number that the planner sees
-    keys = ids.order_by(literal_column("id").desc()).limit(limit).subquery()
+    keys = union_all(*ids).order_by(literal_column("id").desc()).limit(limit).subquery()
     return _lines().join(keys, keys.c.id == t.c.id).order_by(t.c.id.desc())
 
 
-def _ids(shape: _Shape, by: set[str], states: tuple[DeliveryState, ...]) -> Select[Any]:
-    """The ids of what is wanted and has one of `states`. What is not in `by` picks no index: see `_apart`."""
-    where: list[ColumnElement[bool]] = []
-    for name, column in {"org_id": t.c.org_id, **_VALUES}.items():
-        if name == "org_id" or name in shape.named:
-            where.append((column if name in by else _apart(column)) == bindparam(name, type_=column.type))
-    if len(states) == 1:
-        state: ColumnElement[str] = literal_column(f"'{states[0].value}'")
-        where.append((t.c.state if "state" in by else _apart(t.c.state)) == state)
+def _ids(shape: _Shape, by: set[str], state: DeliveryState | None, policy: str | None) -> Select[Any]:
+    """The ids of what is wanted, of a state and of a class. What is not in `by` chooses no index."""
+    wanted: list[tuple[Any, Any]] = [(t.c.org_id, bindparam("org_id"))]
+    wanted += [(column, bindparam(name, type_=column.type)) for name, column in _VALUES.items() if name in shape.named]
+    if policy is not None:
+        wanted.append((t.c.policy_name, bindparam(policy)))
+    if state is not None:
+        wanted.append((t.c.state, literal_column(f"'{state.value}'")))
+    where = [(column if column.name in by else _apart(column)) == value for column, value in wanted]
     if "from_id" in shape.named:
         where.append(t.c.id >= bindparam("from_id"))
     if "before_id" in shape.named:
         where.append(t.c.id < bindparam("before_id"))
-    return select(t.c.id).where(*where, *(one for fact in shape.facts for one in _FACTS[fact]))
+    return select(t.c.id).where(*where, *(one for fact in sorted(shape.named & _FACTS.keys()) for one in _FACTS[fact]))
 
 
 def _apart(column: Any) -> Any:
@@ -243,7 +249,7 @@ async def changed_since(
         c.asked_at,
         c.ended_at,
     )
-    where = [c.org_id == org_id, c.sender_hash == sender, _ANY_STATE, or_(*(one > since for one in moments))]
+    where = [c.org_id == org_id, c.sender_hash == sender, or_(*(one > since for one in moments))]
     if wanted.accepted_from:
         where.append(c.id >= first_id(wanted.accepted_from))
     return [_line(row) for row in await tx.rows(_lines().where(*where).order_by(c.id.desc()).limit(limit))]
@@ -303,7 +309,8 @@ async def under_way(tx: ReadTx, org_id: OrgId, policy_name: str) -> int:
 
 
 def _recent(org_id: OrgId, policy_name: str, now: datetime) -> list[ColumnElement[bool]]:
-    return [t.c.org_id == org_id, t.c.policy_name == policy_name, _ANY_STATE, t.c.id >= first_id(now - _RECENT)]
+    any_state = t.c.state.in_(sorted(DeliveryState))  # true of all: the index has the state before the id
+    return [t.c.org_id == org_id, t.c.policy_name == policy_name, any_state, t.c.id >= first_id(now - _RECENT)]
 
 
 async def recent_recipients(tx: ReadTx, org_id: OrgId, policy_name: str, now: datetime) -> int:

@@ -280,8 +280,8 @@ deliveries = Table(
     Index("ix_deliveries_reminder", "remind_at"),
     Index("ix_deliveries_warning", "warn_at"),
     # What staff list and search by, newest first; each is a page however many there are (overview.py says how).
-    Index("ix_deliveries_state", "org_id", "state", "id"),
-    Index("ix_deliveries_sender", "org_id", "sender_hash", "state", "id"),
+    Index("ix_deliveries_org", "org_id", "id"),
+    Index("ix_deliveries_sender", "org_id", "sender_hash", "id"),
     Index("ix_deliveries_class", "org_id", "policy_name", "state", "id"),
     Index("ix_deliveries_sender_class", "org_id", "sender_hash", "policy_name", "state", "id"),
     # What few are: intake adds no row to these.

@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 from itertools import product
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from portal.db import overview
 from portal.db.deliveries import Delivery
 from portal.db.overview import NOTICES, Wanted
-from portal.db.tables import deliveries
+from portal.db.tables import deliveries, policies
 from portal.model.ids import first_id
 from portal.model.message import DeliveryState
 from tests.story.seams import all_deliveries
@@ -28,6 +28,9 @@ async def scattered(world: World) -> list[Delivery]:
         await world.deliver(letter(message_id=f"<{number}@clinic.example>"), (ALICE, BOB), sender=sender)
         world.clock.forward(hours=1)
     async with world.house.db.bookkeeping() as tx:
+        values = {"id": "results", "org_id": world.northside.id, "name": "results", "version": 1, "life_days": 30}
+        more = {"retention_days": 365, "reply_allowed": True, "assurance": 1, "set_at": world.clock.at}
+        await tx.change(insert(policies).values({**values, **more}))
         for one in await all_deliveries(world):
             facts = {
                 name: one.accepted_at if dice.random() < often else None
