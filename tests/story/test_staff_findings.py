@@ -347,3 +347,26 @@ async def test_codes_that_are_asked_for_at_once_are_few(world: World) -> None:
 
 
 # -- what can't be meant
+
+
+async def test_what_can_not_be_meant_is_no_error_of_ours(world: World) -> None:
+    """The last day there is, a NUL in an address of a page, digits that are none: no page says that something went wrong here."""
+    await world.announce()
+    dora = await desk(world, Role.ADMIN, "dora@clinic.example")
+    auditor = await desk(world, Role.AUDITOR, "au@clinic.example")
+    for who, path in (
+        (dora, "/staff/messages?until=9999-12-31"),
+        (dora, "/staff/messages?from=0001-01-01"),
+        (auditor, "/staff/record?until=9999-12-31"),
+        (auditor, "/staff/record?from=0001-01-01"),
+        (dora, "/staff/messages?class=%00"),
+        (dora, "/staff/holds/%00"),
+        (dora, "/staff/classes/%00"),
+        (dora, "/staff/certificates/%00"),
+        (dora, "/staff/fallback/relays/%00"),
+    ):
+        assert (await who.get(path)).status_code < 500, path
+    await dora.get("/staff/classes/default")
+    assert (await dora.post("/staff/classes/default", {"base": "²", "life_days": "30"})).status_code == 422
+    await dora.get("/staff/holds/new")
+    assert (await dora.post("/staff/holds", {"until": "9999-12-31", "class": "a\0b"})).status_code < 500

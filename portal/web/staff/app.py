@@ -144,6 +144,10 @@ def _endpoint(site: StaffSite, verb: Verb | None, handler: Handler) -> Callable[
         visit = StaffVisit(site, request)
         try:
             site.csrf.check_site(request)
+            if any(
+                "\0" in value for value in request.path_params.values()
+            ):  # no row has such a name; PostgreSQL takes none
+                raise NotFound("no such page")
             if verb is not None:
                 await _allowed(visit, verb)
             return await handler(visit)
