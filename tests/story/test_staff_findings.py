@@ -10,7 +10,7 @@ import pytest
 
 from portal.db.engine import Stale
 from portal.db.holds import Criteria
-from portal.db.tables import holds, staff, staff_codes, staff_passkeys
+from portal.db.tables import holds, outbox, staff, staff_codes, staff_passkeys
 from portal.db.tx import ReadTx
 from portal.identity import Identity
 from portal.intake import Relay
@@ -370,3 +370,16 @@ async def test_what_can_not_be_meant_is_no_error_of_ours(world: World) -> None:
     assert (await dora.post("/staff/classes/default", {"base": "²", "life_days": "30"})).status_code == 422
     await dora.get("/staff/holds/new")
     assert (await dora.post("/staff/holds", {"until": "9999-12-31", "class": "a\0b"})).status_code < 500
+
+
+async def test_two_who_send_a_notice_again_at_once_send_one(world: World) -> None:
+    """At the same moment one notice is queued: never two within ten minutes."""
+    await world.announce()
+    world.clock.forward(hours=1)
+    dora, erin = [await desk(world, Role.ADMIN, f"{name}@clinic.example") for name in ("dora", "erin")]
+    (one,) = await all_deliveries(world)
+    for who in (dora, erin):
+        assert (await who.get(f"/staff/act/resend?d={one.id}")).status_code == 200
+    answers = await asyncio.gather(*(who.send_act("resend", [one.id]) for who in (dora, erin)))
+    assert sorted(answer.status_code for answer in answers) == [303, 409]
+    assert len(await rows(world, outbox, state="queued")) == 1
