@@ -29,7 +29,7 @@ from portal.signin.staff.provider import ProviderSignIn
 from portal.signin.staff.sessions import StaffSessions
 from tests.authenticator import Authenticator
 from tests.story.seams import all_deliveries, put, rows
-from tests.story.staff import OPERATOR, Desk, desk, sender
+from tests.story.staff import CODE, OPERATOR, Desk, desk, sender
 from tests.world import ALICE, BASE, BOB, CAROL, World, letter
 
 pytestmark = pytest.mark.anyio
@@ -383,3 +383,20 @@ async def test_two_who_send_a_notice_again_at_once_send_one(world: World) -> Non
     answers = await asyncio.gather(*(who.send_act("resend", [one.id]) for who in (dora, erin)))
     assert sorted(answer.status_code for answer in answers) == [303, 409]
     assert len(await rows(world, outbox, state="queued")) == 1
+
+
+async def test_a_stranger_does_not_keep_a_sender_from_proving_herself(world: World) -> None:
+    """Codes that others had sent to her address do not count against the session of a sender who shows once more that it is her."""
+    await world.announce()
+    carol = await sender(world)
+    world.clock.forward(minutes=6)
+    mallory = Desk(world)
+    await mallory.get("/staff/sign-in")
+    for _ in range(3):
+        assert (await mallory.post("/staff/sign-in/code", {"address": CAROL})).status_code == 200
+    await world.worker.send_due()
+    await carol.get("/staff/confirm")
+    assert (await carol.post("/staff/confirm/send")).status_code == 200
+    await world.worker.send_due()
+    answer = await carol.post("/staff/confirm/code", {"code": world.newest(CODE, CAROL)[0]})
+    assert answer.status_code == 303
