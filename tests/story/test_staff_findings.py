@@ -12,12 +12,12 @@ from portal.db.engine import Stale
 from portal.db.holds import Criteria
 from portal.db.tables import holds, outbox, staff, staff_codes, staff_passkeys
 from portal.db.tx import ReadTx
-from portal.identity import Identity
+from portal.identity import Asked, Identity
 from portal.intake import Relay
 from portal.lifecycle.end import Lifecycle
 from portal.lifecycle.hold import Holds
 from portal.lifecycle.misdirected import Misdirected
-from portal.model.errors import InputRefused, SenderNotYours
+from portal.model.errors import IdentityRefused, InputRefused, SenderNotYours
 from portal.model.events import By, LinkFollowed, Who
 from portal.model.ids import PolicyId
 from portal.model.policy import Policy
@@ -400,3 +400,23 @@ async def test_a_stranger_does_not_keep_a_sender_from_proving_herself(world: Wor
     await world.worker.send_due()
     answer = await carol.post("/staff/confirm/code", {"code": world.newest(CODE, CAROL)[0]})
     assert answer.status_code == 303
+
+
+async def test_a_providers_cookie_that_nobody_sealed_lets_nobody_in(world: World) -> None:
+    """Made up, cut short or of an unknown key: refused as no sign-in of this browser's."""
+    chapter = provider(world, {"admins": Role.ADMIN})
+    kept = await chapter.keep(Asked("", "state", "nonce", "verifier"), "/staff")
+    assert (await chapter.kept(kept, "state"))[1] == "/staff"
+    for cookie in (
+        "",
+        ".",
+        "x.y",
+        "nobody.AAAA",
+        kept[:-8],
+        "\u0130.AAAA",
+        f"{kept.partition('.')[0]}.AAAA",
+        f"{'a' * 36}.AAAA",
+        "\0.AAAA",
+    ):
+        with pytest.raises(IdentityRefused):
+            await chapter.kept(cookie, "state")
