@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -25,6 +26,7 @@ from portal.model.staff import Role
 from portal.orgs.classes import Classes
 from portal.sealing.open import Fields
 from portal.signin import Client
+from portal.signin.staff.codes import STEP
 from portal.signin.staff.provider import ProviderSignIn
 from portal.signin.staff.sessions import StaffSessions
 from tests.authenticator import Authenticator
@@ -420,3 +422,19 @@ async def test_a_providers_cookie_that_nobody_sealed_lets_nobody_in(world: World
     ):
         with pytest.raises(IdentityRefused):
             await chapter.kept(cookie, "state")
+
+
+async def test_asking_for_a_code_takes_the_same_time_whoever_is_named(world: World) -> None:
+    """The answer comes at whole steps of time, long after the work is done: for a sender, for nobody, and for no domain of ours."""
+    await world.announce()
+    for who in (CAROL, "nobody@clinic.example", "nobody@elsewhere.example"):
+        beyond = []
+        for _ in range(3):
+            browser = Desk(world)
+            await browser.get("/staff/sign-in")
+            began = time.monotonic()
+            assert (await browser.post("/staff/sign-in/code", {"address": who})).status_code == 200
+            took = time.monotonic() - began
+            assert took >= STEP
+            beyond.append(took % STEP)
+        assert min(beyond) < STEP / 2, who
