@@ -32,6 +32,7 @@ from portal.signin.staff.sessions import StaffSessions
 from tests.authenticator import Authenticator
 from tests.story.seams import all_deliveries, put, rows
 from tests.story.staff import CODE, OPERATOR, Desk, desk, sender
+from tests.story.test_notices import come_back, report
 from tests.world import ALICE, BASE, BOB, CAROL, World, letter
 
 pytestmark = pytest.mark.anyio
@@ -299,9 +300,9 @@ async def test_each_look_at_somebody_is_on_record(world: World) -> None:
     hold = await Holds(world.house.db, world.house.source).place(
         world.northside.id, Criteria(recipient_id=one.recipient_id), "a lawsuit", "Office", review, OPERATOR
     )
-    for path, report in (("holds", "holds"), (f"holds/{hold.id}", "hold")):
+    for path, name in (("holds", "holds"), (f"holds/{hold.id}", "hold")):
         assert ALICE in (await dora.get(f"/staff/{path}")).text
-        assert (await world.events("ReportRead"))[-1].detail["report"] == report
+        assert (await world.events("ReportRead"))[-1].detail["report"] == name
     before = len(await world.events("MessagesListed"))
     assert ALICE in (await dora.get(f"/staff/act/revoke?d={one.id}")).text
     assert len(await world.events("MessagesListed")) == before + 1
@@ -438,3 +439,19 @@ async def test_asking_for_a_code_takes_the_same_time_whoever_is_named(world: Wor
             assert took >= STEP
             beyond.append(took % STEP)
         assert min(beyond) < STEP / 2, who
+
+
+async def test_a_senders_code_says_nothing_of_the_recipient(world: World) -> None:
+    """The mail hangs on a delivery, and is no part of its story: not sent, not failed, and when it comes back no notice bounced."""
+    await world.announce()
+    await sender(world)
+    back = next(one.mail_from for one in reversed(world.sink.messages) if CAROL in one.rcpt_to)
+    await come_back(world, report(final=f"rfc822; {CAROL}"), back)
+    await world.worker.send_due()
+    assert [event.delivery_id for kind in ("CodeSent", "CodeFailed") for event in await world.events(kind)] == [
+        None
+    ] * 2
+    assert await world.events("NoticeBounced") == []
+    (one,) = await all_deliveries(world)
+    assert one.bounced_at is None
+    assert b"multipart/report" not in world.sink.messages[-1].raw
