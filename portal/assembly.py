@@ -220,7 +220,6 @@ class House:
             csrf=Csrf(tokens_key, settings.base_url),
             source=source,
             place_header=settings.place_header,
-            related_origins=origins,
         )
 
     def staff_site(self) -> StaffSite:

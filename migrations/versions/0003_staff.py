@@ -181,6 +181,7 @@ def _settings() -> None:
         sa.PrimaryKeyConstraint("org_id", "value_hash", name="pk_policy_rules"),
     )
     op.add_column("org_domains", sa.Column("proof", sa.String(length=12), server_default="operator", nullable=False))
+    op.add_column("organisations", sa.Column("host", sa.String(length=253), nullable=True))
     op.add_column("organisations", sa.Column("look", sa.String(length=24), nullable=True))
     op.add_column("organisations", sa.Column("accent", sa.String(length=7), nullable=True))
     op.add_column("organisations", sa.Column("logo", sa.LargeBinary(), nullable=True))
@@ -188,6 +189,7 @@ def _settings() -> None:
     op.add_column("organisations", sa.Column("device_bound", sa.Boolean(), server_default="0", nullable=False))
     with op.batch_alter_table("organisations") as batch:
         batch.create_unique_constraint("uq_organisations_look", ["look"])
+        batch.create_unique_constraint("uq_organisations_host", ["host"])
     op.add_column("policies", sa.Column("warn_days", sa.Integer(), nullable=True))
     op.add_column("policies", sa.Column("notice_language", sa.String(length=12), nullable=True))
     op.add_column("policies", sa.Column("unverified_notice", sa.Boolean(), server_default="1", nullable=False))

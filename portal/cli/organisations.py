@@ -62,16 +62,30 @@ def org_set(
     address: str | None = None,
     phone: str | None = None,
     language: str | None = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help="Its own host name for patients, beside base_url; the proxy must serve it. Empty takes it away."
+        ),
+    ] = None,
 ) -> None:
     """Change how an organisation presents itself."""
-    given = {"name": name, "mail_from": mail_from, "address": address, "phone": phone, "language": language}
+    given = {
+        "name": name,
+        "mail_from": mail_from,
+        "address": address,
+        "phone": phone,
+        "language": language,
+        "host": host,
+    }
 
     async def work(house: "House") -> None:
         from portal.orgs.setup import Setup
 
         setup = Setup(house.db, house.source, operator())
         await setup.present(
-            await setup.organisation(org), {key: value for key, value in given.items() if value is not None}
+            await setup.organisation(org),
+            {key: value or (None if key == "host" else value) for key, value in given.items() if value is not None},
         )
 
     in_house(work)

@@ -21,6 +21,7 @@ from portal.model.events import (
     DeliveryRevoked,
     NoticeBounced,
     NoticeFailed,
+    NoticeRequested,
     NoticeSent,
     ReplySubmitted,
 )
@@ -156,6 +157,11 @@ async def policy_name(tx: ReadTx, message_id: MessageId) -> str:
     statement = select(policies.c.name, policies.c.version).join(messages, messages.c.policy_id == policies.c.id)
     row = await tx.row(statement.where(messages.c.id == message_id))
     return f"{row.name} {row.version}" if row else ""
+
+
+async def lock(tx: WriteTx[NoticeRequested], delivery_id: DeliveryId) -> None:
+    """Who asks for a notice at the same moment waits (on SQLite writers do so anyway)."""
+    await tx.row(select(t.c.id).where(t.c.id == delivery_id).with_for_update(key_share=True))
 
 
 # -- changes: each asks for the transaction of its own event

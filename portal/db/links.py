@@ -48,6 +48,7 @@ class Named:
     org_address: str
     org_phone: str
     org_look: str | None
+    org_host: str | None
 
 
 def _named() -> Select[Any]:
@@ -66,6 +67,7 @@ def _named() -> Select[Any]:
             organisations.c.address,
             organisations.c.phone,
             organisations.c.look,
+            organisations.c.host,
         )
         .join(recipients, recipients.c.id == t.c.recipient_id)
         .join(organisations, organisations.c.id == t.c.org_id)

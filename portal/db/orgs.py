@@ -56,6 +56,8 @@ class Organisation:
     language: str
     kek_id: KekId
     added_at: datetime
+    host: str | None = None
+    """Its own host name for patients: links in its notices lead there."""
     look: str | None = None
     """Names the look in addresses, anew at each change: `c...` has a colour, `l...` a logo, `b...` both."""
     accent: str | None = None
@@ -116,6 +118,14 @@ async def add(tx: WriteTx[OrganisationAdded], organisation: Organisation) -> Non
 _LOOK = Hot(
     lambda insert: select(organisations.c.accent, organisations.c.logo).where(organisations.c.look == bindparam("look"))
 )
+
+
+_HOSTS = Hot(lambda insert: select(organisations.c.host).where(organisations.c.host.is_not(None)))
+
+
+async def hosts(db: Database) -> list[str]:
+    """The host names of organisations that have one of their own."""
+    return sorted(str(row[0]) for row in await db.rows(_HOSTS))
 
 
 async def look(db: Database, name: str) -> tuple[str | None, bytes | None] | None:

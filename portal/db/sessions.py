@@ -46,6 +46,7 @@ class Session:
     org_address: str = ""
     org_phone: str = ""
     org_look: str = ""
+    org_host: str = ""
     shared: bool = False
 
     @property
@@ -78,6 +79,7 @@ _BY_TOKEN = Hot(
             organisations.c.address,
             organisations.c.phone,
             organisations.c.look,
+            organisations.c.host,
             recipients.c.shared_at,
         )
         .join(organisations, organisations.c.id == sessions.c.org_id)
@@ -140,7 +142,8 @@ async def by_token(db: Database, token_hash: bytes) -> Session | None:
         org[1],
         org[2],
         org[3] or "",
-        org[4] is not None,
+        org[4] or "",
+        org[5] is not None,
     )
 
 

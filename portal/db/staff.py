@@ -363,14 +363,16 @@ async def add_code(tx: WriteTx[StaffCodeRequested], code: StaffCode) -> None:
 
 
 async def codes_sent(
-    tx: WriteTx[StaffCodeRequested], org_id: OrgId, address_hash: bytes, since: datetime
+    tx: WriteTx[StaffCodeRequested], org_id: OrgId, address_hash: bytes, since: datetime, browser_hash: bytes | None
 ) -> list[datetime]:
-    """When codes were sent to an address, oldest first. The organisation's row is locked: two can't both send the last one allowed."""
+    """When codes were sent to an address, to one browser or (None) to any, oldest first. The organisation's row is locked: two can't
+    both send the last one allowed."""
     await tx.row(select(organisations.c.id).where(organisations.c.id == org_id).with_for_update(key_share=True))
     c = staff_codes.c
+    by = () if browser_hash is None else (c.browser_hash == browser_hash,)
     rows = await tx.rows(
         select(c.made_at)
-        .where(c.org_id == org_id, c.address_hash == address_hash, c.made_at > since)
+        .where(c.org_id == org_id, c.address_hash == address_hash, c.made_at > since, *by)
         .order_by(c.made_at)
     )
     return [row.made_at for row in rows]

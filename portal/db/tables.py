@@ -90,6 +90,7 @@ organisations = Table(
     Column("mail_from", String(320), nullable=False),
     Column("language", String(12), nullable=False),
     Column("kek_id", String(64), nullable=False),
+    Column("host", String(253), unique=True),
     Column("look", String(24), unique=True),
     Column("accent", String(7)),
     Column("logo", LargeBinary),

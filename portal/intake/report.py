@@ -14,7 +14,7 @@ from portal.mime.report import MAX_REPORT_BYTES, read_report
 from portal.model.events import CodeFailed, Facts, NoticeBounced, Who
 from portal.model.ids import DeliveryId, OrgId
 from portal.model.links import token_hash
-from portal.model.mails import MailKind
+from portal.model.mails import OF_NO_DELIVERY, MailKind
 from portal.model.parties import Address
 
 PREFIX = "bounce+"
@@ -58,12 +58,12 @@ class ReportSubmission:
             who=Who.RELAY,
             actor=self._relay.id,
             org_id=job.org_id,
-            message_id=delivery.message_id,
-            delivery_id=delivery.id,
+            message_id=None if job.kind in OF_NO_DELIVERY else delivery.message_id,
+            delivery_id=None if job.kind in OF_NO_DELIVERY else delivery.id,
             session=None,
             origin=None,
         )
-        if job.kind == MailKind.CODE:
+        if job.kind in (MailKind.CODE, MailKind.STAFF_CODE):
             failed = CodeFailed(**facts, code_id=job.subject_id or "", reason=f"bounced {status}")
             async with self._db.write(failed) as told:
                 await outbox.came_back(told, job, f"{status} returned by the recipient's mail host".strip())

@@ -6,7 +6,7 @@ A hold has a reason, an owner and a day of review. It holds all that meets its c
 from datetime import date, datetime, timedelta
 
 from portal.clock import Source
-from portal.db import deliveries, holds, messages
+from portal.db import deliveries, holds, messages, orgs
 from portal.db.engine import Database
 from portal.db.holds import Criteria, Hold
 from portal.db.tx import ReadTx
@@ -55,6 +55,9 @@ class Holds:
         hold = self.made(org_id, criteria, reason, owner, review_at)
         async with self._db.read() as tx:
             in_force = [one for one in await holds.of_org(tx, org_id, MOST + 1) if one.released_at is None]
+            classes = {one.name for one in await orgs.policies_in_force(tx, org_id)}
+        if criteria.policy_name not in (None, *classes):
+            raise InputRefused("There is no class of that name, so the hold would keep nothing.", "class")
         if len(in_force) >= MOST:
             raise InputRefused(f"There are {MOST} holds in force. Release one first.")
         event = HoldPlaced(

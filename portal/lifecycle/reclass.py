@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from portal.clock import Source
 from portal.db import deliveries, given, holds, messages, orgs
 from portal.db.deliveries import Delivery
-from portal.db.engine import Database, Stale
+from portal.db.engine import Database
 from portal.db.tx import ReadTx
 from portal.model.assurance import Assurance, Method, Proof, reach
 from portal.model.errors import InputRefused
@@ -51,7 +51,7 @@ class Reclass:
             await messages.keep_until(changed, message_id, retain_until)
             for one in alive:
                 if not await deliveries.raise_class(changed, one, wanted, wanted.assurance):
-                    raise Stale("a delivery changed meanwhile")
+                    raise InputRefused("Somebody opened or changed it at this very moment. Look again, then repeat it.")
         return wanted
 
     async def _check_holds(self, tx: ReadTx, org_id: OrgId, message_id: MessageId, wanted: Policy) -> None:

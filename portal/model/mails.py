@@ -25,6 +25,8 @@ class MailKind(StrEnum):
     """To a sender who wants it: what happened to her messages."""
 
 
+OF_NO_DELIVERY = frozenset({MailKind.STAFF_CODE, MailKind.NEWS})
+"""Mails to a sender that hang on some delivery of hers and are no part of its story."""
 _TRIES_FOR = {
     MailKind.CODE: timedelta(minutes=10),
     MailKind.STAFF_CODE: timedelta(minutes=10),

@@ -27,7 +27,7 @@ from portal.model.events import (
     Who,
 )
 from portal.model.ids import JobId
-from portal.model.mails import MailKind
+from portal.model.mails import OF_NO_DELIVERY, MailKind
 from portal.model.message import READABLE
 from portal.model.notice import ChangePayload, CodePayload, NewsPayload, NoticePayload, StaffCodePayload
 from portal.notify.dsn import delivery_report
@@ -190,7 +190,8 @@ class Dispatch:
         return (await self._fields.open(recipient.org_id, recipient.id, "address", field)).decode()
 
     def _told(self, organisation: Organisation, language: str, to: str, now: datetime, job_id: JobId) -> Told:
-        return Told(organisation, language, to, now, f"<{job_id}@{self._domain}>", self._base_url)
+        base_url = f"https://{organisation.host}" if organisation.host else self._base_url
+        return Told(organisation, language, to, now, f"<{job_id}@{self._domain}>", base_url)
 
     # -- how it went
 
@@ -247,14 +248,14 @@ class Dispatch:
 
     async def _facts(self, job: outbox.Job) -> Facts:
         async with self._db.read() as tx:
-            delivery = await deliveries.one(tx, job.delivery_id)
+            delivery = None if job.kind in OF_NO_DELIVERY else await deliveries.one(tx, job.delivery_id)
         return Facts(
             at=self._source.now(),
             who=Who.WORKER,
             actor="",
             org_id=job.org_id,
             message_id=delivery.message_id if delivery else None,
-            delivery_id=job.delivery_id,
+            delivery_id=delivery.id if delivery else None,
             session=None,
             origin=None,
         )

@@ -12,7 +12,7 @@ from portal.model.errors import InputRefused, NotFound
 from portal.model.events import By, KekRotated, OrganisationAdded, OrganisationChanged
 from portal.model.ids import KekId, OrgId, PolicyId
 from portal.model.notice import check_words
-from portal.model.parties import address
+from portal.model.parties import address, domain_name
 from portal.model.policy import DEFAULT_CLASS, Policy
 from portal.orgs.classes import Classes
 
@@ -64,6 +64,8 @@ class Setup:
         """Changes how an organisation presents itself: name, address, phone, language, mail_from, accent, logo, device_bound."""
         if "mail_from" in values:
             check_mail_from(str(values["mail_from"]))
+        if values.get("host"):
+            values = {**values, "host": own_host(str(values["host"]))}
         if "notice_words" in values:
             check_words(str(values["notice_words"] or ""))
         changed = tuple(sorted(values))
@@ -72,8 +74,11 @@ class Setup:
             accent, logo = values.get("accent", org.accent), values.get("logo", org.logo)
             kind = {(True, False): "c", (False, True): "l", (True, True): "b"}.get((bool(accent), bool(logo)))
             values = {**values, "look": kind and f"{kind}{secrets.token_hex(8)}"}
-        async with self._db.write(event) as tx:
-            await orgs.present(tx, org.id, values)
+        try:
+            async with self._db.write(event) as tx:
+                await orgs.present(tx, org.id, values)
+        except Duplicate:
+            raise InputRefused("This host name is another organisation's.", "host") from None
 
 
 async def check_new(db: Database, slug: str, mail_from: str) -> None:
@@ -84,6 +89,17 @@ async def check_new(db: Database, slug: str, mail_from: str) -> None:
     async with db.read() as tx:
         if await orgs.by_slug(tx, slug):
             raise InputRefused(f"There is an organisation {slug} already.")
+
+
+def own_host(text: str) -> str:
+    """A host name for patients. Raises InputRefused."""
+    try:
+        name = domain_name(text)
+    except ValueError:
+        name = ""
+    if "." not in name or "_" in name:
+        raise InputRefused(f"{text[:80]} is not a host name such as messages.clinic.example.", "host")
+    return name
 
 
 def check_mail_from(mail_from: str) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from portal.clock import Source
-from portal.db import outbox, passkeys, sessions
+from portal.db import orgs, outbox, passkeys, sessions
 from portal.db.engine import Database, Duplicate
 from portal.db.passkeys import Ceremony, Passkey
 from portal.db.sessions import Session
@@ -99,7 +99,7 @@ class Passkeys:
         purpose = _STEP_UP if session else _SIGN_IN
         challenge = await self._challenge(purpose, browser, session)
         allowed = await self._known(session.recipient_id) if session else []
-        return ceremony.request_options(self._site(""), challenge, allowed)
+        return ceremony.request_options(await self._site(""), challenge, allowed)
 
     async def sign_in(self, browser: str, posted: object, client: Client) -> str:
         """Begins a session; gives its cookie. Raises PasskeyRefused."""
@@ -148,7 +148,8 @@ class Passkeys:
             passkey = await passkeys.by_credential(tx, ceremony.credential_of(posted))
         handle = self.handle(passkey.org_id, passkey.recipient_id) if passkey else b""
         known = _known(passkey) if passkey else None
-        shown = ceremony.asserted(self._site(""), posted, challenge, known, handle, by_name=session is not None)
+        site = await self._site("")
+        shown = ceremony.asserted(site, posted, challenge, known, handle, by_name=session is not None)
         assert passkey is not None
         if session and session.recipient_id != passkey.recipient_id:
             raise PasskeyRefused("another person's")
@@ -188,7 +189,7 @@ class Passkeys:
         challenge = await self._challenge(_ADD, session.ref, session)
         handle = self.handle(session.org_id, session.recipient_id)
         return ceremony.creation_options(
-            self._site(session.org_name), challenge, handle, user, session.org_name, [_known(one) for one in have]
+            await self._site(session.org_name), challenge, handle, user, session.org_name, [_known(one) for one in have]
         )
 
     async def add(self, session: Session, posted: object, name: str, client: Client, language: str) -> str:
@@ -203,7 +204,7 @@ class Passkeys:
             challenge = ceremony.challenge_of(posted)
             assert isinstance(posted, dict)
             await self._take(challenge, _ADD, session.ref, session)
-            made = ceremony.bound(self._site(session.org_name), posted, challenge)
+            made = ceremony.bound(await self._site(session.org_name), posted, challenge)
         except PasskeyRefused as refused:
             facts = own(session, client, self._source.now())
             await self._db.record(SignInFailed(**facts, method=Method.PASSKEY.value, reason=f"adding: {refused}"))
@@ -338,10 +339,14 @@ class Passkeys:
         if session and taken.recipient_id != session.recipient_id:
             raise PasskeyRefused("the challenge is another person's")
 
-    def _site(self, name: str) -> "Site":
+    async def origins(self) -> tuple[str, ...]:
+        """Where these passkeys work: the portal's own origins, and the host names that organisations have."""
+        return (*self._origins, *(f"https://{host}" for host in await orgs.hosts(self._db)))
+
+    async def _site(self, name: str) -> "Site":
         from portal.signin.ceremony import Site
 
-        return Site(self.rp_id, self._origins, name or self.rp_id)
+        return Site(self.rp_id, await self.origins(), name or self.rp_id)
 
 
 def _known(passkey: Passkey) -> "Known":

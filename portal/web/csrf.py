@@ -47,8 +47,8 @@ class Csrf:
             return
         if site in ("same-origin", "none"):
             return
-        if site is None and request.headers.get("origin") == self.origin:
-            return
+        if site is None and request.headers.get("origin") in (self.origin, f"https://{request.headers.get('host')}"):
+            return  # an organisation's own host too; no other site can name ours as its origin
         raise RequestForged("another site sent this form")
 
 

@@ -151,4 +151,4 @@ def _back(delivery: str, otherwise: str = "/account") -> str:
 
 async def related_origins(visit: Visit) -> Response:
     """The origins at which this site's passkeys work too (WebAuthn Level 3, 5.11.1)."""
-    return JSONResponse({"origins": list(visit.site.related_origins)})
+    return JSONResponse({"origins": list(await visit.site.passkeys.origins())})

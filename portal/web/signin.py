@@ -203,7 +203,7 @@ def mail_state(mail: Mailed | None, now: datetime) -> MailState:
 
 
 def _organisation(named: Named) -> Organisation:
-    return Organisation(named.org_name, named.org_address, named.org_phone, named.org_look or "")
+    return Organisation(named.org_name, named.org_address, named.org_phone, named.org_look or "", named.org_host or "")
 
 
 async def hidden(visit: Visit, named: Named) -> str:

@@ -64,7 +64,6 @@ class Site:
     source: Source
     place_header: str = ""
     """A header in which the proxy says where a client is; empty: nobody asks."""
-    related_origins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,7 @@ class Organisation:
     address: str
     phone: str
     look: str = ""
+    host: str = ""
 
 
 class Visit:
@@ -149,7 +149,9 @@ class Visit:
         if self.session is None:
             return None
         session = self.session
-        return Organisation(session.org_name, session.org_address, session.org_phone, session.org_look)
+        return Organisation(
+            session.org_name, session.org_address, session.org_phone, session.org_look, session.org_host
+        )
 
     def page(self, template: str, *, status: int = 200, org: Organisation | None = None, **context: Any) -> Response:
         """A page from templates/recipient/."""
@@ -165,6 +167,9 @@ class Visit:
             "nonce": self.request.scope["nonce"],
             "status": status,
         }
+        shown = org or self.organisation()
+        if shown and shown.host:
+            shared["base_host"] = shown.host
         html = self.site.pages.render(f"recipient/{template}.html", self.language, {**shared, **context})
         return self.settled(HTMLResponse(html, status))
 

@@ -23,7 +23,9 @@ from portal.web.templating import LANGUAGES, Pages, body_script_hash, direction
 
 NOW = datetime(2026, 11, 21, 10, 42, tzinfo=UTC)
 LATER = datetime(2026, 12, 5, 23, 59, tzinfo=UTC)
-CLINIC = Thing(name="Northside Clinic", address="14 Harbour Lane, Northside 04101", phone="+1 555 0100", look="")
+CLINIC = Thing(
+    name="Northside Clinic", address="14 Harbour Lane, Northside 04101", phone="+1 555 0100", look="", host=""
+)
 CHROMIUM = "/usr/bin/chromium"
 CHROMIUM_ARGS = [
     "--no-sandbox",

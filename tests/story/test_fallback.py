@@ -19,7 +19,7 @@ from portal.db import orgs
 from portal.db.tables import deliveries, org_domains, policies, policy_rules, relay_credentials
 from portal.intake import Relay
 from portal.model.colours import contrast, read_colour
-from portal.model.errors import RelayUnknown, SenderNotYours
+from portal.model.errors import InputRefused, RelayUnknown, SenderNotYours
 from portal.model.ids import PolicyId
 from portal.model.policy import Policy
 from portal.model.staff import Role
@@ -28,9 +28,11 @@ from portal.orgs.recipe import Names, postfix
 from portal.orgs.setup import Setup
 from portal.transport.resolver import Resolver
 from portal.web.app import build
+from tests.authenticator import Authenticator
 from tests.servers import free_port
 from tests.story.seams import rows
 from tests.story.staff import OPERATOR, Desk, desk
+from tests.story.ways import add_passkey, use_passkey
 from tests.world import ALICE, BOB, CAROL, World, letter
 
 pytestmark = pytest.mark.anyio
@@ -454,3 +456,38 @@ async def test_own_words_stand_in_the_organisations_language_only(world: World) 
     await classes.set(world.northside.id, Policy(PolicyId(""), world.northside.id, "default", 0, notice_language="es"))
     await world.announce(letter(message_id="<2@clinic.example>"), (BOB,))
     assert "Questions?" not in world.text_for(BOB)
+
+
+async def test_an_organisations_own_host_is_where_its_notices_lead(world: World) -> None:
+    """Links, the front page's address and the words of trust name it; sign-in, forms and passkeys work there; others keep theirs."""
+    setup = Setup(world.house.db, world.house.source, OPERATOR)
+    await setup.present(world.northside, {"host": "Messages.Clinic.example"})
+    await world.deliver()
+    while await world.worker.send_due():
+        pass
+    text = world.text_for(ALICE)
+    found = re.search(r"https://messages\.clinic\.example/m/([\w-]+)", text)
+    assert found
+    assert "portal.example/m/" not in text
+    alice = world.browser()
+    alice.http.base_url = "https://messages.clinic.example"
+    del alice.http.headers["sec-fetch-site"]
+    alice.http.headers["origin"] = "https://messages.clinic.example"
+    await alice.get(f"/m/{found[1]}")
+    assert "https://messages.clinic.example/" in alice.page
+    message = await alice.sign_in(found[1])
+    assert (await alice.get(message)).status_code == 200
+    device = Authenticator()
+    assert (await add_passkey(alice, device, origin="https://messages.clinic.example")).status_code == 200
+    assert (await use_passkey(alice, device, origin="https://messages.clinic.example")).status_code == 200
+    assert (await use_passkey(alice, device, origin="https://evil.example")).status_code == 422
+    alice.http.headers["origin"] = "https://evil.example"
+    assert (await alice.post("/sign-out")).status_code == 403
+    listed = (await world.browser().get("/.well-known/webauthn")).json()["origins"]
+    assert listed == ["https://portal.example", "https://messages.clinic.example"]
+    await world.announce(letter(), (BOB,), sender="erin@practice.example", relay=world.foreign_relay)
+    for wrong, said in (("no host", "not a host name"), ("localhost", "not a host name")):
+        with pytest.raises(InputRefused, match=said):
+            await setup.present(world.northside, {"host": wrong})
+    with pytest.raises(InputRefused, match="another organisation"):
+        await setup.present(world.southside, {"host": "messages.clinic.example"})

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -10,14 +11,14 @@ import pytest
 
 from portal.db.engine import Stale
 from portal.db.holds import Criteria
-from portal.db.tables import holds, staff, staff_codes, staff_passkeys
+from portal.db.tables import holds, outbox, staff, staff_codes, staff_passkeys
 from portal.db.tx import ReadTx
-from portal.identity import Identity
+from portal.identity import Asked, Identity
 from portal.intake import Relay
 from portal.lifecycle.end import Lifecycle
 from portal.lifecycle.hold import Holds
 from portal.lifecycle.misdirected import Misdirected
-from portal.model.errors import InputRefused, SenderNotYours
+from portal.model.errors import IdentityRefused, InputRefused, SenderNotYours
 from portal.model.events import By, LinkFollowed, Who
 from portal.model.ids import PolicyId
 from portal.model.policy import Policy
@@ -25,11 +26,13 @@ from portal.model.staff import Role
 from portal.orgs.classes import Classes
 from portal.sealing.open import Fields
 from portal.signin import Client
+from portal.signin.staff.codes import STEP
 from portal.signin.staff.provider import ProviderSignIn
 from portal.signin.staff.sessions import StaffSessions
 from tests.authenticator import Authenticator
 from tests.story.seams import all_deliveries, put, rows
-from tests.story.staff import OPERATOR, Desk, desk, sender
+from tests.story.staff import CODE, OPERATOR, Desk, desk, sender
+from tests.story.test_notices import come_back, report
 from tests.world import ALICE, BASE, BOB, CAROL, World, letter
 
 pytestmark = pytest.mark.anyio
@@ -297,9 +300,9 @@ async def test_each_look_at_somebody_is_on_record(world: World) -> None:
     hold = await Holds(world.house.db, world.house.source).place(
         world.northside.id, Criteria(recipient_id=one.recipient_id), "a lawsuit", "Office", review, OPERATOR
     )
-    for path, report in (("holds", "holds"), (f"holds/{hold.id}", "hold")):
+    for path, name in (("holds", "holds"), (f"holds/{hold.id}", "hold")):
         assert ALICE in (await dora.get(f"/staff/{path}")).text
-        assert (await world.events("ReportRead"))[-1].detail["report"] == report
+        assert (await world.events("ReportRead"))[-1].detail["report"] == name
     before = len(await world.events("MessagesListed"))
     assert ALICE in (await dora.get(f"/staff/act/revoke?d={one.id}")).text
     assert len(await world.events("MessagesListed")) == before + 1
@@ -347,3 +350,108 @@ async def test_codes_that_are_asked_for_at_once_are_few(world: World) -> None:
 
 
 # -- what can't be meant
+
+
+async def test_what_can_not_be_meant_is_no_error_of_ours(world: World) -> None:
+    """The last day there is, a NUL in an address of a page, digits that are none: no page says that something went wrong here."""
+    await world.announce()
+    dora = await desk(world, Role.ADMIN, "dora@clinic.example")
+    auditor = await desk(world, Role.AUDITOR, "au@clinic.example")
+    for who, path in (
+        (dora, "/staff/messages?until=9999-12-31"),
+        (dora, "/staff/messages?from=0001-01-01"),
+        (auditor, "/staff/record?until=9999-12-31"),
+        (auditor, "/staff/record?from=0001-01-01"),
+        (dora, "/staff/messages?class=%00"),
+        (dora, "/staff/holds/%00"),
+        (dora, "/staff/classes/%00"),
+        (dora, "/staff/certificates/%00"),
+        (dora, "/staff/fallback/relays/%00"),
+    ):
+        assert (await who.get(path)).status_code < 500, path
+    await dora.get("/staff/classes/default")
+    assert (await dora.post("/staff/classes/default", {"base": "²", "life_days": "30"})).status_code == 422
+    await dora.get("/staff/holds/new")
+    assert (await dora.post("/staff/holds", {"until": "9999-12-31", "class": "a\0b"})).status_code < 500
+
+
+async def test_two_who_send_a_notice_again_at_once_send_one(world: World) -> None:
+    """At the same moment one notice is queued: never two within ten minutes."""
+    await world.announce()
+    world.clock.forward(hours=1)
+    dora, erin = [await desk(world, Role.ADMIN, f"{name}@clinic.example") for name in ("dora", "erin")]
+    (one,) = await all_deliveries(world)
+    for who in (dora, erin):
+        assert (await who.get(f"/staff/act/resend?d={one.id}")).status_code == 200
+    answers = await asyncio.gather(*(who.send_act("resend", [one.id]) for who in (dora, erin)))
+    assert sorted(answer.status_code for answer in answers) == [303, 409]
+    assert len(await rows(world, outbox, state="queued")) == 1
+
+
+async def test_a_stranger_does_not_keep_a_sender_from_proving_herself(world: World) -> None:
+    """Codes that others had sent to her address do not count against the session of a sender who shows once more that it is her."""
+    await world.announce()
+    carol = await sender(world)
+    world.clock.forward(minutes=6)
+    mallory = Desk(world)
+    await mallory.get("/staff/sign-in")
+    for _ in range(3):
+        assert (await mallory.post("/staff/sign-in/code", {"address": CAROL})).status_code == 200
+    await world.worker.send_due()
+    await carol.get("/staff/confirm")
+    assert (await carol.post("/staff/confirm/send")).status_code == 200
+    await world.worker.send_due()
+    answer = await carol.post("/staff/confirm/code", {"code": world.newest(CODE, CAROL)[0]})
+    assert answer.status_code == 303
+
+
+async def test_a_providers_cookie_that_nobody_sealed_lets_nobody_in(world: World) -> None:
+    """Made up, cut short or of an unknown key: refused as no sign-in of this browser's."""
+    chapter = provider(world, {"admins": Role.ADMIN})
+    kept = await chapter.keep(Asked("", "state", "nonce", "verifier"), "/staff")
+    assert (await chapter.kept(kept, "state"))[1] == "/staff"
+    for cookie in (
+        "",
+        ".",
+        "x.y",
+        "nobody.AAAA",
+        kept[:-8],
+        "\u0130.AAAA",
+        f"{kept.partition('.')[0]}.AAAA",
+        f"{'a' * 36}.AAAA",
+        "\0.AAAA",
+    ):
+        with pytest.raises(IdentityRefused):
+            await chapter.kept(cookie, "state")
+
+
+async def test_asking_for_a_code_takes_the_same_time_whoever_is_named(world: World) -> None:
+    """The answer comes at whole steps of time, long after the work is done: for a sender, for nobody, and for no domain of ours."""
+    await world.announce()
+    for who in (CAROL, "nobody@clinic.example", "nobody@elsewhere.example"):
+        beyond = []
+        for _ in range(3):
+            browser = Desk(world)
+            await browser.get("/staff/sign-in")
+            began = time.monotonic()
+            assert (await browser.post("/staff/sign-in/code", {"address": who})).status_code == 200
+            took = time.monotonic() - began
+            assert took >= STEP
+            beyond.append(took % STEP)
+        assert min(beyond) < STEP / 2, who
+
+
+async def test_a_senders_code_says_nothing_of_the_recipient(world: World) -> None:
+    """The mail hangs on a delivery, and is no part of its story: not sent, not failed, and when it comes back no notice bounced."""
+    await world.announce()
+    await sender(world)
+    back = next(one.mail_from for one in reversed(world.sink.messages) if CAROL in one.rcpt_to)
+    await come_back(world, report(final=f"rfc822; {CAROL}"), back)
+    await world.worker.send_due()
+    assert [event.delivery_id for kind in ("CodeSent", "CodeFailed") for event in await world.events(kind)] == [
+        None
+    ] * 2
+    assert await world.events("NoticeBounced") == []
+    (one,) = await all_deliveries(world)
+    assert one.bounced_at is None
+    assert b"multipart/report" not in world.sink.messages[-1].raw

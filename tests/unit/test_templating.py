@@ -16,7 +16,9 @@ from portal.web.languages import catalogue
 from portal.web.templating import LANGUAGES, Letters, Pages, body_script_hash, choose, direction
 
 NOW = datetime(2026, 11, 21, 10, 42, tzinfo=UTC)
-CLINIC = Thing(name="Northside <Clinic> & Sons", address="14 Harbour Lane, Northside", phone="+1 555 0100", look="")
+CLINIC = Thing(
+    name="Northside <Clinic> & Sons", address="14 Harbour Lane, Northside", phone="+1 555 0100", look="", host=""
+)
 LETTER = {
     "org": CLINIC, "link": "https://portal.clinic.example/m/" + "a" * 43, "host": "portal.clinic.example",
     "reference": "K7QF-3MPD-9T", "front_url": "https://portal.clinic.example/", "expires_at": NOW, "code": "12345678",

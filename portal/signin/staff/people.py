@@ -8,7 +8,7 @@ from datetime import datetime
 
 from portal.clock import Source
 from portal.db import staff
-from portal.db.engine import Database, Duplicate, Stale
+from portal.db.engine import Database, Duplicate
 from portal.db.orgs import Organisation
 from portal.db.staff import Invite, Member, StaffSession
 from portal.db.tx import ReadTx
@@ -129,7 +129,7 @@ class StaffPeople:
         async with self._db.write(event) as changed:
             await self._check_admins(changed, member)
             if not await staff.set_role(changed, member, role):
-                raise Stale("the person changed meanwhile")
+                raise InputRefused("Somebody else changed this person at this very moment. Look again.")
             await staff.end_all(changed, member.id)
 
     async def disable(self, asker: Person, staff_id: str) -> None:

@@ -18,7 +18,7 @@ from portal.db.tx import WriteTx
 from portal.identity import Asked, Identity
 from portal.model.errors import ContentDamaged, IdentityRefused
 from portal.model.events import By, StaffJoined, StaffProved, StaffRoleChanged, StaffSignedIn, StaffSignInFailed, Who
-from portal.model.ids import EpochId, StaffId
+from portal.model.ids import EpochId, StaffId, is_id
 from portal.model.parties import address
 from portal.model.staff import Role
 from portal.sealing import Field
@@ -62,6 +62,8 @@ class ProviderSignIn:
         organisation = await self._organisation()
         epoch_id, _, sealed = text.partition(".")
         try:
+            if not is_id(epoch_id):
+                raise ValueError("no name of a key")
             field = Field(EpochId(epoch_id), base64.urlsafe_b64decode(sealed))
             opened = json.loads(await self._fields.open(organisation.id, "-", "provider", field))
             asked, at = Asked("", *opened[:3]), datetime.fromisoformat(opened[4])

@@ -11,6 +11,7 @@ from portal.model.ids import MessageId, is_id
 from portal.model.staff import Verb
 from portal.web.staff.signin import form, wrong
 from portal.web.staff.site import StaffVisit
+from portal.web.staff.words import next_day
 
 
 async def holds(visit: StaffVisit) -> Response:
@@ -67,7 +68,7 @@ async def place(visit: StaffVisit) -> Response:
             else None,
             policy_name=fields.get("class") or None,
             accepted_from=_day(fields, "from"),
-            accepted_until=until + timedelta(days=1) if until else None,
+            accepted_until=next_day(until) if until else None,
         )
         review_at = review_day(fields.get("review", ""), visit.site.source.now())
         hold = await visit.site.holds.place(

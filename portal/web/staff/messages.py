@@ -1,7 +1,7 @@
 """Routes of messages: the list with its search, one message with a timeline a recipient, evidence, requests, what ended unread."""
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from urllib.parse import urlencode
 
 from starlette.responses import Response
@@ -16,7 +16,7 @@ from portal.model.staff import Verb
 from portal.web.staff.acts import offered, seen
 from portal.web.staff.signin import form, wrong
 from portal.web.staff.site import StaffVisit
-from portal.web.staff.words import lines_of
+from portal.web.staff.words import lines_of, next_day
 
 _HASH = 64
 
@@ -71,11 +71,11 @@ def _wanted(asked: dict[str, str]) -> Wanted:
     return Wanted(
         recipient_id=RecipientId(recipient) if is_id(recipient) or recipient == _NOBODY else None,
         sender_hash=bytes.fromhex(sender) if len(sender) == _HASH and set(sender) <= set("0123456789abcdef") else None,
-        policy_name=asked.get("class", "").replace("\0", "") or None,  # PostgreSQL's text has no NUL
+        policy_name=name if (name := asked.get("class", "")) and name.isprintable() else None,
         state=DeliveryState(state) if state in set(DeliveryState) else None,
         notice=notice if notice in NOTICES else None,
         accepted_from=_day(asked.get("from", "")),
-        accepted_until=until + timedelta(days=1) if until else None,
+        accepted_until=next_day(until) if until else None,
     )
 
 

@@ -1,7 +1,7 @@
 """Routes of the record: auditors page through it and take it with them. Each look and each export is on record too."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from urllib.parse import urlencode
 
 from starlette.responses import Response, StreamingResponse
@@ -12,7 +12,7 @@ from portal.model.events import Event
 from portal.model.ids import DeliveryId, MessageId, OrgId, RecipientId, is_id
 from portal.web.staff.signin import form
 from portal.web.staff.site import StaffVisit
-from portal.web.staff.words import sentence
+from portal.web.staff.words import next_day, sentence
 
 _FILTERS = ("kind", "message", "delivery", "actor", "from", "until")
 
@@ -28,7 +28,7 @@ def _filter(org_id: OrgId, asked: dict[str, str]) -> Filter:
         kind=kind if kind in Event.kinds else None,
         actor=actor if 0 < len(actor) <= 64 and actor.isprintable() else None,
         since=_day(asked.get("from", "")),
-        until=until + timedelta(days=1) if until else None,
+        until=next_day(until) if until else None,
     )
 
 

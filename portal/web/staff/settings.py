@@ -335,7 +335,8 @@ async def set_policy(visit: StaffVisit) -> Response:
     fields, person = await form(visit), await visit.person()
     chapter, name = visit.site.classes(person.by), visit.request.path_params["name"]
     start = Policy(PolicyId(""), person.org_id, (fields.get("name", "") if name == "new" else name).strip().lower(), 0)
-    base = int(fields["base"]) if fields.get("base", "").isdigit() else 0
+    seen = fields.get("base", "")
+    base = int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 6 else 0
     try:
         wanted = _read(start, fields)
         if name == "new" and any(one.name == wanted.name for one in await chapter.every(person.org_id)):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from portal.console.messages import Moment, Timeline
 
@@ -32,6 +32,11 @@ class Line:
     at: datetime
     text: str
     fact: str = ""
+
+
+def next_day(day: datetime) -> datetime:
+    """Where a search until a day ends; the last day there is has none after it."""
+    return min(day, datetime.max.replace(tzinfo=UTC) - timedelta(days=1)) + timedelta(days=1)
 
 
 def _hop(detail: Detail) -> str:
