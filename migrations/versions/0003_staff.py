@@ -211,7 +211,7 @@ def _deliveries() -> None:
     op.create_index("ix_deliveries_sender_class", "deliveries", sender_class, unique=False)
     op.create_index("ix_deliveries_org", "deliveries", ["org_id", "id"], unique=False)
     searched = ["org_id", "id", "sender_hash", "policy_name", "state"]
-    unread = "coalesce(state, NULL) = 'expired' AND opened_at IS NULL"
+    unread = "state = 'expired' AND opened_at IS NULL"
     for name, which, columns in (
         ("ix_deliveries_asked", "asked_at IS NOT NULL", [*searched, "asked_at"]),
         ("ix_deliveries_bounced", "bounced_at IS NOT NULL", [*searched, "bounced_at"]),
@@ -219,8 +219,8 @@ def _deliveries() -> None:
         ("ix_deliveries_unread", unread, ["org_id", "id"]),
         ("ix_deliveries_unread_sender", unread, ["org_id", "sender_hash", "id"]),
     ):
-        few = sa.text(which)
-        op.create_index(name, "deliveries", columns, unique=False, sqlite_where=few, postgresql_where=few)
+        lite = sa.text(which.replace("state =", "+state ="))
+        op.create_index(name, "deliveries", columns, unique=False, sqlite_where=lite, postgresql_where=sa.text(which))
     op.create_index("ix_deliveries_warning", "deliveries", ["warn_at"], unique=False)
 
 

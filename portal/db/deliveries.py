@@ -100,11 +100,12 @@ async def to_remind(tx: ReadTx, now: datetime, limit: int) -> list[Delivery]:
 
 
 async def past_retention(tx: ReadTx, now: datetime, limit: int, org_id: OrgId | None = None) -> list[Delivery]:
-    """Deliveries not yet disposed of whose message need not be kept any longer, and that no hold keeps."""
+    """Deliveries not yet disposed of whose message need not be kept any longer, and that no hold keeps; the longest due first."""
     statement = select(t).join(messages, messages.c.id == t.c.message_id)
     due = (messages.c.disposed_at.is_(None), messages.c.retain_until <= now, t.c.state != DeliveryState.DISPOSED.value)
     mine = () if org_id is None else (messages.c.org_id == org_id,)
-    return await _some(tx, statement.where(*due, *mine, ~holds.on_delivery()).order_by(t.c.id).limit(limit))
+    statement = statement.where(*due, *mine, ~holds.on_delivery())
+    return await _some(tx, statement.order_by(messages.c.retain_until, t.c.id).limit(limit))
 
 
 async def to_warn_of(tx: ReadTx, now: datetime, limit: int) -> list[Delivery]:

@@ -16,11 +16,12 @@ from sqlalchemy import (
     bindparam,
     func,
     literal_column,
-    null,
     or_,
     select,
     union_all,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from portal.db import deliveries, holds
 from portal.db.deliveries import Delivery
@@ -206,7 +207,9 @@ def _page(shape: _Shape) -> Select[Any]:
         state = shape.states[0] if len(shape.states) == 1 else None
         ids = [_ids(shape, by or {"org_id", "sender_hash"}, state, next(iter(shape.classes), None))]
     limit: ColumnElement[int] = literal_column(str(shape.limit))  # a number that the planner sees
-    keys = union_all(*ids).order_by(literal_column("id").desc()).limit(limit).subquery()
+    newest = [one.order_by(t.c.id.desc()).limit(limit).subquery() for one in ids]
+    merged = union_all(*(select(one.c.id) for one in newest)).order_by(literal_column("id").desc()).limit(limit)
+    keys = merged.subquery() if len(newest) > 1 else newest[0]
     return _lines().join(keys, keys.c.id == t.c.id).order_by(t.c.id.desc())
 
 
@@ -218,7 +221,7 @@ def _ids(shape: _Shape, by: set[str], state: DeliveryState | None, policy: str |
         wanted.append((t.c.policy_name, bindparam(policy)))
     if state is not None:
         wanted.append((t.c.state, literal_column(f"'{state.value}'")))
-    where = [(column if column.name in by else _apart(column)) == value for column, value in wanted]
+    where = [(column if column.name in by else _Apart(column)) == value for column, value in wanted]
     if "from_id" in shape.named:
         where.append(t.c.id >= bindparam("from_id"))
     if "before_id" in shape.named:
@@ -226,10 +229,22 @@ def _ids(shape: _Shape, by: set[str], state: DeliveryState | None, policy: str |
     return select(t.c.id).where(*where, *(one for fact in sorted(shape.named & _FACTS.keys()) for one in _FACTS[fact]))
 
 
-def _apart(column: Any) -> Any:
-    """The column, for a condition that shall not choose the index: SQLite would take the index with most columns, without
-    knowing how many rows that leaves. PostgreSQL knows, and sees the plain column."""
-    return func.coalesce(column, null())
+class _Apart(FunctionElement[Any]):
+    """A column in a condition that shall not choose the index. SQLite does not know how many rows a value leaves and would
+    take the index with the most columns; a `+` before the column keeps it from that. PostgreSQL knows, and gets the plain one.
+    """
+
+    inherit_cache = True
+
+
+@compiles(_Apart)
+def _plain(element: _Apart, compiler: Any, **more: Any) -> str:
+    return str(compiler.process(element.clauses, **more))
+
+
+@compiles(_Apart, "sqlite")
+def _unindexed(element: _Apart, compiler: Any, **more: Any) -> str:
+    return f"+{compiler.process(element.clauses, **more)}"
 
 
 async def changed_since(
