@@ -152,6 +152,9 @@ def _ends() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_certificates"),
     )
     op.add_column("messages", sa.Column("uncertified_at", sa.BigInteger(), nullable=True))
+    there = sa.text("disposed_at IS NULL")
+    op.drop_index("ix_messages_retention", "messages")
+    op.create_index("ix_messages_retention", "messages", ["retain_until"], sqlite_where=there, postgresql_where=there)
     op.create_index("ix_messages_uncertified", "messages", ["uncertified_at"], unique=False)
     op.create_index("ix_audit_events_actor", "audit_events", ["actor", "id"], unique=False)
     op.create_index("ix_audit_events_message", "audit_events", ["message_id", "id"], unique=False)

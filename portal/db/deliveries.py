@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import Row, Select, select, update
 
 from portal.db import holds
+from portal.db.apart import Apart
 from portal.db.tables import deliveries as t
 from portal.db.tables import messages, policies, recipients
 from portal.db.tx import BookkeepingTx, ReadTx, WriteTx
@@ -103,7 +104,7 @@ async def past_retention(tx: ReadTx, now: datetime, limit: int, org_id: OrgId | 
     """Deliveries not yet disposed of whose message need not be kept any longer, and that no hold keeps; the longest due first."""
     statement = select(t).join(messages, messages.c.id == t.c.message_id)
     due = (messages.c.disposed_at.is_(None), messages.c.retain_until <= now, t.c.state != DeliveryState.DISPOSED.value)
-    mine = () if org_id is None else (messages.c.org_id == org_id,)
+    mine = () if org_id is None else (Apart(messages.c.org_id) == org_id,)
     statement = statement.where(*due, *mine, ~holds.on_delivery())
     return await _some(tx, statement.order_by(messages.c.retain_until, t.c.id).limit(limit))
 

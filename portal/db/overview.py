@@ -20,10 +20,9 @@ from sqlalchemy import (
     select,
     union_all,
 )
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
 
 from portal.db import deliveries, holds
+from portal.db.apart import Apart
 from portal.db.deliveries import Delivery
 from portal.db.tables import (
     access_codes,
@@ -221,30 +220,12 @@ def _ids(shape: _Shape, by: set[str], state: DeliveryState | None, policy: str |
         wanted.append((t.c.policy_name, bindparam(policy)))
     if state is not None:
         wanted.append((t.c.state, literal_column(f"'{state.value}'")))
-    where = [(column if column.name in by else _Apart(column)) == value for column, value in wanted]
+    where = [(column if column.name in by else Apart(column)) == value for column, value in wanted]
     if "from_id" in shape.named:
         where.append(t.c.id >= bindparam("from_id"))
     if "before_id" in shape.named:
         where.append(t.c.id < bindparam("before_id"))
     return select(t.c.id).where(*where, *(one for fact in sorted(shape.named & _FACTS.keys()) for one in _FACTS[fact]))
-
-
-class _Apart(FunctionElement[Any]):
-    """A column in a condition that shall not choose the index. SQLite does not know how many rows a value leaves and would
-    take the index with the most columns; a `+` before the column keeps it from that. PostgreSQL knows, and gets the plain one.
-    """
-
-    inherit_cache = True
-
-
-@compiles(_Apart)
-def _plain(element: _Apart, compiler: Any, **more: Any) -> str:
-    return str(compiler.process(element.clauses, **more))
-
-
-@compiles(_Apart, "sqlite")
-def _unindexed(element: _Apart, compiler: Any, **more: Any) -> str:
-    return f"+{compiler.process(element.clauses, **more)}"
 
 
 async def changed_since(
