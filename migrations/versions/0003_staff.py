@@ -152,6 +152,9 @@ def _ends() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_certificates"),
     )
     op.add_column("messages", sa.Column("uncertified_at", sa.BigInteger(), nullable=True))
+    there = sa.text("disposed_at IS NULL")
+    op.drop_index("ix_messages_retention", "messages")
+    op.create_index("ix_messages_retention", "messages", ["retain_until"], sqlite_where=there, postgresql_where=there)
     op.create_index("ix_messages_uncertified", "messages", ["uncertified_at"], unique=False)
     op.create_index("ix_audit_events_actor", "audit_events", ["actor", "id"], unique=False)
     op.create_index("ix_audit_events_message", "audit_events", ["message_id", "id"], unique=False)
@@ -216,7 +219,7 @@ def _deliveries() -> None:
     op.create_index("ix_deliveries_sender_class", "deliveries", sender_class, unique=False)
     op.create_index("ix_deliveries_org", "deliveries", ["org_id", "id"], unique=False)
     searched = ["org_id", "id", "sender_hash", "policy_name", "state"]
-    unread = "coalesce(state, NULL) = 'expired' AND opened_at IS NULL"
+    unread = "state = 'expired' AND opened_at IS NULL"
     for name, which, columns in (
         ("ix_deliveries_asked", "asked_at IS NOT NULL", [*searched, "asked_at"]),
         ("ix_deliveries_bounced", "bounced_at IS NOT NULL", [*searched, "bounced_at"]),
@@ -224,8 +227,8 @@ def _deliveries() -> None:
         ("ix_deliveries_unread", unread, ["org_id", "id"]),
         ("ix_deliveries_unread_sender", unread, ["org_id", "sender_hash", "id"]),
     ):
-        few = sa.text(which)
-        op.create_index(name, "deliveries", columns, unique=False, sqlite_where=few, postgresql_where=few)
+        lite = sa.text(which.replace("state =", "+state ="))
+        op.create_index(name, "deliveries", columns, unique=False, sqlite_where=lite, postgresql_where=sa.text(which))
     op.create_index("ix_deliveries_warning", "deliveries", ["warn_at"], unique=False)
 
 

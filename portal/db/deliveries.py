@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import Row, Select, select, update
 
 from portal.db import holds
+from portal.db.apart import Apart
 from portal.db.tables import deliveries as t
 from portal.db.tables import messages, policies, recipients
 from portal.db.tx import BookkeepingTx, ReadTx, WriteTx
@@ -101,9 +102,9 @@ async def to_remind(tx: ReadTx, now: datetime, limit: int) -> list[Delivery]:
 
 
 async def past_retention(tx: ReadTx, now: datetime, limit: int, org_id: OrgId | None = None) -> list[Delivery]:
-    """Deliveries not yet disposed of whose message need not be kept any longer, and that no hold keeps."""
-    mine = () if org_id is None else (messages.c.org_id == org_id,)
-    return await _some(tx, _past_retention(now).where(*mine).order_by(t.c.id).limit(limit))
+    """Deliveries not yet disposed of whose message need not be kept any longer, and that no hold keeps; the longest due first."""
+    mine = () if org_id is None else (Apart(messages.c.org_id) == org_id,)
+    return await _some(tx, _past_retention(now).where(*mine).order_by(messages.c.retain_until, t.c.id).limit(limit))
 
 
 async def is_past_retention(tx: ReadTx, delivery_id: DeliveryId, now: datetime) -> bool:

@@ -16,13 +16,13 @@ from sqlalchemy import (
     bindparam,
     func,
     literal_column,
-    null,
     or_,
     select,
     union_all,
 )
 
 from portal.db import deliveries, holds
+from portal.db.apart import Apart
 from portal.db.deliveries import Delivery
 from portal.db.tables import (
     access_codes,
@@ -208,7 +208,9 @@ def _page(shape: _Shape) -> Select[Any]:
         state = shape.states[0] if len(shape.states) == 1 else None
         ids = [_ids(shape, by or {"org_id", "sender_hash"}, state, next(iter(shape.classes), None))]
     limit: ColumnElement[int] = literal_column(str(shape.limit))  # a number that the planner sees
-    keys = union_all(*ids).order_by(literal_column("id").desc()).limit(limit).subquery()
+    newest = [one.order_by(t.c.id.desc()).limit(limit).subquery() for one in ids]
+    merged = union_all(*(select(one.c.id) for one in newest)).order_by(literal_column("id").desc()).limit(limit)
+    keys = merged.subquery() if len(newest) > 1 else newest[0]
     return _lines().join(keys, keys.c.id == t.c.id).order_by(t.c.id.desc())
 
 
@@ -220,18 +222,12 @@ def _ids(shape: _Shape, by: set[str], state: DeliveryState | None, policy: str |
         wanted.append((t.c.policy_name, bindparam(policy)))
     if state is not None:
         wanted.append((t.c.state, literal_column(f"'{state.value}'")))
-    where = [(column if column.name in by else _apart(column)) == value for column, value in wanted]
+    where = [(column if column.name in by else Apart(column)) == value for column, value in wanted]
     if "from_id" in shape.named:
         where.append(t.c.id >= bindparam("from_id"))
     if "before_id" in shape.named:
         where.append(t.c.id < bindparam("before_id"))
     return select(t.c.id).where(*where, *(one for fact in sorted(shape.named & _FACTS.keys()) for one in _FACTS[fact]))
-
-
-def _apart(column: Any) -> Any:
-    """The column, for a condition that shall not choose the index: SQLite would take the index with most columns, without
-    knowing how many rows that leaves. PostgreSQL knows, and sees the plain column."""
-    return func.coalesce(column, null())
 
 
 async def changed_since(

@@ -79,6 +79,11 @@ def _at(name: str, *, nullable: bool = False) -> Column[datetime]:
     return Column(name, Instant, nullable=nullable)
 
 
+def _few(name: str, which: str, *columns: str) -> Index:
+    """An index of the rows that meet a condition. SQLite wants it written as it is asked: see apart.py."""
+    return Index(name, *columns, sqlite_where=text(which.replace("state =", "+state =")), postgresql_where=text(which))
+
+
 organisations = Table(
     "organisations",
     metadata,
@@ -226,7 +231,7 @@ messages = Table(
     Index("ix_messages_uncertified", "uncertified_at"),
     Index("ix_messages_list", "org_id", "id"),
     Index("ix_messages_sender", "org_id", "sender_hash"),
-    Index("ix_messages_retention", "disposed_at", "retain_until"),
+    _few("ix_messages_retention", "disposed_at IS NULL", "retain_until"),
 )
 
 received = Table(
@@ -239,12 +244,7 @@ received = Table(
 )
 
 _SEARCHED = ("sender_hash", "policy_name", "state")
-_UNREAD = "coalesce(state, NULL) = 'expired' AND opened_at IS NULL"  # written as it is asked: see overview.py, _apart
-
-
-def _few(name: str, which: str, *columns: str) -> Index:
-    """An index of the rows that meet a condition."""
-    return Index(name, *columns, sqlite_where=text(which), postgresql_where=text(which))
+_UNREAD = "state = 'expired' AND opened_at IS NULL"
 
 
 deliveries = Table(
