@@ -210,6 +210,13 @@ async def passkeys_of(tx: ReadTx, staff_id: StaffId) -> list[StaffPasskey]:
     return [_passkey(row) for row in rows]
 
 
+async def passkeys_counted(tx: ReadTx, org_id: OrgId) -> dict[StaffId, int]:
+    """How many passkeys the staff of an organisation have; who has none is not here."""
+    c = staff_passkeys.c
+    counted = select(c.staff_id, func.count().label("keys")).where(c.org_id == org_id).group_by(c.staff_id)
+    return {StaffId(row.staff_id): row.keys for row in await tx.rows(counted)}
+
+
 async def add_passkey(tx: WriteTx[StaffPasskeyAdded], passkey: StaffPasskey) -> None:
     """Raises Duplicate when the credential is bound already."""
     await tx.change(insert(staff_passkeys).values(vars(passkey)))

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ from portal.signin.staff.provider import ProviderSignIn
 from portal.signin.staff.sessions import StaffSessions
 from tests.authenticator import Authenticator
 from tests.story.seams import all_deliveries, put, rows
-from tests.story.staff import CODE, OPERATOR, Desk, desk, sender
+from tests.story.staff import CODE, OPERATOR, Desk, desk, invited, people, sender
 from tests.story.test_notices import come_back, report
 from tests.world import ALICE, BASE, BOB, CAROL, World, letter
 
@@ -455,3 +456,25 @@ async def test_a_senders_code_says_nothing_of_the_recipient(world: World) -> Non
     (one,) = await all_deliveries(world)
     assert one.bounced_at is None
     assert b"multipart/report" not in world.sink.messages[-1].raw
+
+
+async def test_many_on_the_staff_are_listed_with_few_questions(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody who has sent can have an account: the page of staff asks the database no more for twenty than for one."""
+    await desk(world, Role.ADMIN, "dora@clinic.example")
+    asked: list[int] = []
+    rows_of = ReadTx.rows
+
+    async def counting(tx: ReadTx, statement: Any) -> Any:
+        asked[-1] += 1
+        return await rows_of(tx, statement)
+
+    monkeypatch.setattr(ReadTx, "rows", counting)
+    asked.append(0)
+    (dora,) = await people(world).every(world.northside.id)
+    assert dora.passkeys == 1
+    counted = asked[-1]
+    for number in range(20):
+        await invited(world, Role.SENDER, f"s{number}@clinic.example")
+    asked.append(0)
+    assert len(await people(world).every(world.northside.id)) == 21
+    assert asked[-1] == counted

@@ -93,7 +93,7 @@ class StaffPeople:
     async def every(self, org_id: OrgId) -> list[Shown]:
         async with self._db.read() as tx:
             found = await staff.of_org(tx, org_id)
-            keys = {one.id: len(await staff.passkeys_of(tx, one.id)) for one in found}
+            keys = await staff.passkeys_counted(tx, org_id)
         return [
             Shown(
                 one.id,
@@ -101,7 +101,7 @@ class StaffPeople:
                 one.role,
                 one.added_at,
                 one.disabled_at,
-                keys[one.id],
+                keys.get(one.id, 0),
                 one.subject_hash is not None,
             )
             for one in found
