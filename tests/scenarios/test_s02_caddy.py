@@ -223,6 +223,13 @@ def test_an_upload_beyond_the_limit_is_cut(site: Site) -> None:
     assert not [path for path in files.iterdir() if path.is_file()]
 
 
+def test_a_logo_of_two_megabytes_comes_through(site: Site) -> None:
+    """The portal itself answers, here that nobody is signed in: the proxy does not cut a picture as it cuts a form."""
+    with site.browser() as admin:
+        answer = admin.post("/staff/look/logo", files={"logo": ("logo.png", bytes(2 << 20), "image/png")})
+        assert (answer.status_code, answer.headers["location"].split("?")[0]) == (303, "/staff/sign-in")
+
+
 def _answer(alice: httpx2.Client, where: str, headers: dict[str, str]) -> int | None:
     """How 26 MiB are answered whose size is told; None when the connection is cut before the answer was read."""
     try:
