@@ -117,8 +117,11 @@ class Messages:
         hashed = self._sealer.index(view.org_id, "recipient", _address(text, "recipient"))
         async with self._db.read() as tx:
             found = await people.by_address(tx, view.org_id, hashed)
-        if found and not await self.sees(view, found):
-            found = None
+        return found if found and await self.sees(view, found) else None
+
+    async def look_up(self, view: View, text: str) -> RecipientId | None:
+        """The same, where no list follows in the same breath: on record, found or not."""
+        found = await self.find_recipient(view, text)
         event = MessagesListed(
             **view.by.facts(self._source.now(), view.org_id),
             query=("recipient",),

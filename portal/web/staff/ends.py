@@ -56,7 +56,7 @@ async def place(visit: StaffVisit) -> Response:
             raise InputRefused("This is no id of a message. It stands on the message's page.", "message")
         recipient_id = None
         if typed := fields.get("recipient", "").strip():
-            recipient_id = await visit.site.messages.find_recipient(view, typed)
+            recipient_id = await visit.site.messages.look_up(view, typed)
             if recipient_id is None:
                 raise InputRefused("Nobody with this address has had a message here.", "recipient")
         until = _day(fields, "until")

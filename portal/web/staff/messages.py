@@ -107,7 +107,7 @@ async def find(visit: StaffVisit) -> Response:
             if asked[name] and _day(asked[name]) is None:
                 raise InputRefused("Write a day as year-month-day, such as 2026-11-21.", name)
         if typed := fields.get("recipient", "").strip():
-            asked["recipient"] = await visit.site.messages.find_recipient(view, typed) or _NOBODY
+            asked["recipient"] = await visit.site.messages.look_up(view, typed) or _NOBODY
         if typed := fields.get("sender", "").strip():
             asked["sender"] = visit.site.messages.sender_hash(view, typed).hex()
     except InputRefused as error:

@@ -19,7 +19,7 @@ async def find(visit: StaffVisit) -> Response:
     fields = await form(visit)
     typed = fields.get("recipient", "").strip()
     try:
-        found = await visit.site.messages.find_recipient(await visit.view(Verb.PEOPLE), typed)
+        found = await visit.site.messages.look_up(await visit.view(Verb.PEOPLE), typed)
         if found is None:
             raise InputRefused("Nobody with this address has had a message here. Check how it is written.", "recipient")
     except InputRefused as error:
