@@ -53,6 +53,11 @@ class Misdirected:
             await self._revoke(one.id, f"{_MARK}{reason}"[:200], by)
         return hold
 
+    async def frozen(self, message_id: MessageId) -> bool:
+        """Whether the message was said to have gone to the wrong person, and the hold of that is in force."""
+        async with self._db.read() as tx:
+            return await self._standing(tx, message_id) is not None
+
     async def _standing(self, tx: ReadTx, message_id: MessageId) -> Hold | None:
         """The hold of an earlier press, while it is in force."""
         found = await holds.of_message(tx, message_id)

@@ -46,7 +46,7 @@ class ReplyText:
 
 def reply_subject(subject: str) -> str:
     """The subject of an answer: one `Re: ` and no more."""
-    bare = subject
+    bare = subject.lstrip()
     while bare[:3].lower() == "re:":
         bare = bare[3:].lstrip()
     return f"Re: {bare}".strip()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from portal.model import links
@@ -166,6 +166,7 @@ def test_an_id_is_written_one_way(text: str) -> None:
 
 
 @given(st.text(alphabet="RrEe: x", max_size=20))
+@example(" RE:")
 def test_an_answers_subject_has_one_re(subject: str) -> None:
     """However often a thread was answered."""
     made = reply_subject(subject)

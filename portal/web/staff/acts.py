@@ -15,7 +15,7 @@ from portal.db.deliveries import Delivery
 from portal.lifecycle.end import Outcome
 from portal.model.errors import InputRefused
 from portal.model.message import READABLE, DeliveryState, Step, after
-from portal.model.staff import Person, Scope, Verb, check_reason
+from portal.model.staff import Person, Role, Scope, Verb, check_reason
 from portal.web.staff.signin import form_pairs, wrong
 from portal.web.staff.site import StaffVisit
 
@@ -244,6 +244,8 @@ async def _restore(visit: StaffVisit, person: Person, shown: list[Shown], fields
     now = visit.site.source.now()
 
     async def act(one: Delivery) -> bool:
+        if person.role is Role.SENDER and await visit.site.misdirected.frozen(one.message_id):
+            raise InputRefused("It went to the wrong person, and is frozen. Ask an admin to give it back.")
         if not await visit.site.lifecycle.restore(one, person.by, reason):
             return False
         if one.expires_at > now:
