@@ -16,19 +16,23 @@ function line(one) {
   return item;
 }
 
+/* Only what is new is added, so that a screen reader says it once. */
 async function look() {
   if (document.hidden) return;
   const answer = await fetch(live.dataset.live).catch(() => null);
   if (!answer || !answer.ok) return;
-  const list = live.querySelector("ul");
   const { lately } = await answer.json();
-  const newest = lately.length ? lately[0].at : "";
-  if (!newest || newest === list.dataset.newest) return;
-  list.dataset.newest = newest;
-  list.replaceChildren(...lately.map(line));
+  const known = new Set([...live.querySelectorAll("time")].map((at) => at.dateTime));
+  const added = lately.filter((one) => !known.has(one.at));
+  if (!added.length) return;
+  live.querySelector("[data-none]")?.remove();
+  live.prepend(...added.map(line));
 }
 
-if (live) setInterval(look, EVERY_MS);
+if (live) {
+  document.querySelector("[data-live-hint]").hidden = false;
+  setInterval(look, EVERY_MS);
+}
 
 const all = document.querySelector("[data-all]");
 if (all) {
@@ -37,6 +41,3 @@ if (all) {
   const each = document.querySelectorAll("input[name=d]");
   box.addEventListener("change", () => { for (const one of each) one.checked = box.checked; });
 }
-
-const errors = document.getElementById("errors");
-if (errors) errors.focus();

@@ -189,7 +189,7 @@ async def test_a_relay_is_bound_to_its_senders(world: World) -> None:
     assert (await who.post(f"{page}/domains", {})).status_code == 303
     await world.deliver()
     live = (await who.get(f"{page}/live")).json()["lately"]
-    assert (live[0]["good"], live[0]["text"]) == (True, "Taken in for 1 recipient(s), class default 1")
+    assert (live[0]["good"], live[0]["text"]) == (True, "Taken in for 1 recipient, class default 1")
     foreign = f"/staff/fallback/relays/{world.foreign_relay.id}"
     assert (await who.get(foreign)).status_code == 404
 

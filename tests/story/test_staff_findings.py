@@ -32,7 +32,7 @@ from portal.signin.staff.provider import ProviderSignIn
 from portal.signin.staff.sessions import StaffSessions
 from tests.authenticator import Authenticator
 from tests.story.seams import all_deliveries, put, rows
-from tests.story.staff import CODE, OPERATOR, Desk, admin, desk, invited, people, sender
+from tests.story.staff import CODE, OPERATOR, Desk, desk, invited, people, sender
 from tests.story.test_notices import come_back, report
 from tests.world import ALICE, BASE, BOB, CAROL, World, letter
 
@@ -235,7 +235,7 @@ async def test_a_sender_gives_back_nothing_that_went_to_the_wrong_person(world: 
     refused = await carol.act("restore", [one.id], reason="it was right after all")
     assert "Ask an admin to give it back" in refused.text
     assert [each.state for each in await all_deliveries(world)] == ["revoked"]
-    dora = await admin(world)
+    dora = await desk(world, Role.ADMIN, "dora@clinic.example")
     assert (await dora.act("restore", [one.id], reason="it was right after all")).status_code == 303
     assert [each.state for each in await all_deliveries(world)] == ["noticed"]
 

@@ -25,7 +25,12 @@ async def listed(visit: StaffVisit) -> Response:
     return await _list(visit, dict(visit.request.query_params))
 
 
-async def _list(visit: StaffVisit, asked: dict[str, str], error: dict[str, str] | None = None) -> Response:
+async def _list(
+    visit: StaffVisit,
+    asked: dict[str, str],
+    error: dict[str, str] | None = None,
+    typed: dict[str, str] | None = None,
+) -> Response:
     view = await visit.view(Verb.SEE)
     wanted = _wanted(asked)
     if view.own is not None:  # it is hers, or it is nobody's
@@ -47,6 +52,7 @@ async def _list(visit: StaffVisit, asked: dict[str, str], error: dict[str, str] 
         more=more,
         first=not before,
         asked=asked,
+        typed=typed or {},
         searched={"recipient": recipient, "sender": sender},
         kept=kept,
         narrowed=bool(wanted.named),
@@ -65,13 +71,13 @@ _FILTERS = ("state", "notice", "class", "from", "until", "recipient", "sender")
 
 def _wanted(asked: dict[str, str]) -> Wanted:
     """The filter in an address: what is not understood narrows nothing. People stand there as ids and hashes, never as addresses."""
-    state, notice = asked.get("state", ""), asked.get("notice", "")
+    state, notice, name = (asked.get(one, "") for one in ("state", "notice", "class"))
     recipient, sender = asked.get("recipient", ""), asked.get("sender", "")
     until = _day(asked.get("until", ""))
     return Wanted(
         recipient_id=RecipientId(recipient) if is_id(recipient) or recipient == _NOBODY else None,
         sender_hash=bytes.fromhex(sender) if len(sender) == _HASH and set(sender) <= set("0123456789abcdef") else None,
-        policy_name=name if (name := asked.get("class", "")) and name.isprintable() else None,
+        policy_name=name if name and name.isprintable() else None,  # PostgreSQL takes no NUL in a text
         state=DeliveryState(state) if state in set(DeliveryState) else None,
         notice=notice if notice in NOTICES else None,
         accepted_from=_day(asked.get("from", "")),
@@ -111,7 +117,7 @@ async def find(visit: StaffVisit) -> Response:
         if typed := fields.get("sender", "").strip():
             asked["sender"] = visit.site.messages.sender_hash(view, typed).hex()
     except InputRefused as error:
-        return await _list(visit, {}, wrong(error.field or "recipient", error.say))
+        return await _list(visit, asked, wrong(error.field or "recipient", error.say), fields)
     return visit.go(f"/staff/messages?{urlencode({name: value for name, value in asked.items() if value})}")
 
 

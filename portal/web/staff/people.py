@@ -77,7 +77,7 @@ async def recover(visit: StaffVisit) -> Response:
             asker.org_id, recipient_id, fields.get("how", ""), organisation.language, asker.by
         )
     except InputRefused as error:
-        return await _person(visit, wrong("how", error.say))
+        return await _person(visit, wrong(error.field or "recovery", error.say))
     return visit.page("recovery", recipient_id=recipient_id, address=address, begun=begun)
 
 

@@ -54,7 +54,20 @@ async def listed(visit: StaffVisit) -> Response:
 
 def _text(one: Recorded) -> str:
     said = sentence(one.kind, one.detail)
-    return said if said != one.kind else ", ".join(f"{name}: {value}" for name, value in one.detail.items())
+    return (
+        said
+        if said != one.kind
+        else "; ".join(f"{name.replace('_', ' ')}: {_value(it)}" for name, it in one.detail.items())
+    )
+
+
+def _value(it: object) -> str:
+    """A detail of an event as people write it."""
+    if isinstance(it, bool):
+        return "yes" if it else "no"
+    if isinstance(it, list):
+        return ", ".join(map(_value, it)) or "none"
+    return "none" if it is None else str(it)
 
 
 async def _names(visit: StaffVisit, org_id: OrgId, lines: list[Recorded]) -> dict[str, str]:

@@ -130,7 +130,7 @@ async def relay(visit: StaffVisit) -> Response:
     return await _relay(visit)
 
 
-async def _relay(visit: StaffVisit, error: dict[str, str] | None = None) -> Response:
+async def _relay(visit: StaffVisit, error: dict[str, str] | None = None, typed: str = "") -> Response:
     organisation, person = await visit.organisation(), await visit.person()
     chapter, wanted = visit.site.fallback(person.by), visit.request.path_params["relay"]
     try:
@@ -151,6 +151,7 @@ async def _relay(visit: StaffVisit, error: dict[str, str] | None = None) -> Resp
         domains=[one.domain for one in state.domains],
         bound=state.bound.get(found.id, []),
         lately=[_lately(one) for one in await chapter.lately(organisation, wanted)],
+        typed=typed,
         blocks=await _recipe(visit, next((one.username for one in reversed(valid) if one.username), None)),
         done=visit.request.query_params.get("done", "") if visit.request.method == "GET" else "",
         error=error,
@@ -177,10 +178,11 @@ def _lately(one: Act) -> dict[str, object]:
     """What a relay did, in words."""
     detail = json.loads(one.detail)
     if one.kind == "MessageAccepted":
-        text, good = f"Taken in for {len(detail['deliveries'])} recipient(s), class {detail['policy']}", True
+        count = len(detail["deliveries"])
+        text, good = f"Taken in for {count} recipient{'' if count == 1 else 's'}, class {detail['policy']}", True
     else:
         text, good = f"Refused: {_WHY.get(detail.get('reason', ''), detail.get('reason', one.kind))}", False
-    return {"at": one.at, "text": text, "good": good, "origin": one.origin}
+    return {"at": one.at, "shown": shown_time(one.at), "text": text, "good": good, "origin": one.origin}
 
 
 async def live(visit: StaffVisit) -> Response:
@@ -193,9 +195,7 @@ async def live(visit: StaffVisit) -> Response:
     except InputRefused:
         found = []
     lines = [_lately(one) for one in found]
-    shown = [
-        {**one, "at": at.isoformat(), "shown": shown_time(at)} for one in lines if isinstance(at := one["at"], datetime)
-    ]
+    shown = [{**one, "at": at.isoformat()} for one in lines if isinstance(at := one["at"], datetime)]
     return visit.settled(JSONResponse({"lately": shown}))
 
 
@@ -212,7 +212,7 @@ async def rotate(visit: StaffVisit) -> Response:
             await visit.organisation(), visit.request.path_params["relay"], _pin(fields)
         )
     except InputRefused as error:
-        return await _relay(visit, wrong(error.field or "credentials", error.say))
+        return await _relay(visit, wrong(error.field or "credentials", error.say), fields.get("certificate", ""))
     return await _credential(visit, made, second=True)
 
 
