@@ -5,6 +5,7 @@ Who acts by keyboard walks with Tab to what she wants, as a person must; where s
 
 import json
 import re
+import smtplib
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -155,6 +156,7 @@ def set_up(desk: Desk) -> None:
 
 def sign_in_again(desk: Desk) -> None:
     """Signs out and in with the passkey, without a mouse."""
+    assert desk.device is not None
     desk.device.send("setAutomaticPresenceSimulation", enabled=False)  # else the field's own offer is faster
     desk.press("Sign out")
     desk.arrived("You are signed out")
@@ -286,7 +288,7 @@ def test_an_admin_adds_a_relay_and_sees_its_mail_get_through(chromium: Browser, 
         expect(top).to_contain_text("Taken in for 1 recipient, class default", timeout=10_000)
         del mail["From"], mail["Message-ID"]
         mail["From"], mail["Message-ID"] = "somebody@elsewhere.example", "<1@elsewhere.example>"
-        with pytest.raises(Exception, match="550"):
+        with pytest.raises(smtplib.SMTPResponseException, match="550"):
             send(mail, login, ca, stage.ports.smtp)
         expect(top).to_contain_text("Refused: the sender's domain is not one", timeout=10_000)
         expect(page.locator(".timeline li")).to_have_count(2)
@@ -319,7 +321,7 @@ def test_an_admin_invites_somebody_who_sets_up_a_passkey(chromium: Browser, stag
         expect(desk.page.locator("tr", has_text="ida@clinic.example")).to_contain_text("1 passkey")
 
 
-def test_an_admin_has_eleven_pages_and_destroys_what_is_past_its_time(chromium: Browser, stage: Stage) -> None:
+def test_an_admin_has_ten_pages_and_destroys_what_is_past_its_time(chromium: Browser, stage: Stage) -> None:
     """Every page of her menu, then the dry run of disposition, and what it destroys, with a certificate."""
     hugo = message_for(stage, HUGO)
     with at_desk(chromium, stage, "admin") as (desk, _):
@@ -450,3 +452,76 @@ def test_a_sender_without_scripts_gives_more_time(chromium: Browser, stage: Stag
         desk.arrived(re.compile("^Message of "))
         desk.press("Give more time")
         desk.arrived("Give more time")
+
+
+def test_every_error_leads_to_its_field(chromium: Browser, stage: Stage) -> None:
+    """Page by page: the summary has the focus, its link reaches what is wrong, and what was typed is still there."""
+    it = message_for(stage, HUGO)
+    with at_desk(chromium, stage, "admin") as (desk, _):
+        page, console = desk.page, f"{stage.portal}/staff"
+
+        def refused(path: str, button: str, typed: dict[str, str], field: str, says: str) -> None:
+            if path:
+                page.goto(f"{console}{path}")
+            for name, value in typed.items():
+                page.locator(f"main [name={name}]").first.fill(value)
+            page.get_by_role("button", name=button, exact=True).click()
+            told(page, field, says)
+            for name, value in typed.items():
+                expect(page.locator(f"main [name={name}]").first).to_have_value(value)
+
+        refused("/messages", "Search", {"recipient": ERIN, "sender": "carol"}, "sender", "no mail address")
+        refused(f"/holds/new?message={it}", "Place the hold", {"message": "it"}, "message", "no id of a message")
+        refused("", "Place the hold", {"message": "", "recipient": "x@y.example"}, "recipient", "Nobody with this")
+        refused("", "Place the hold", {"recipient": ""}, "main", "A hold on everything is no hold")
+        refused("", "Place the hold", {"recipient": HUGO, "reason": "Court", "owner": ""}, "owner", "who answers")
+        refused("", "Place the hold", {"owner": "Office", "review": "2020-01-01"}, "review", "within a year")
+        refused("/classes/new", "Show what would change", {"name": "lab results"}, "name", "lower-case letters")
+        refused("", "Show what would change", {"name": "lab", "reminder_days": "99"}, "reminder_days", "reminder")
+        refused("", "Show what would change", {"reminder_days": "", "retention_days": "3"}, "retention_days", "kept")
+        refused("", "Show what would change", {"retention_days": "99", "warn_days": ""}, "warn_days", "nobody reads")
+        refused("/classes/default", "Show what would change", {}, "main", "Nothing would change")
+        refused("/classes", "Set the rule", {"value": "x" * 41}, "value", "A tag is a word")
+        refused("/fallback", "Add it", {"domain": "no domain"}, "domain", "is not a domain name")
+        refused("/fallback", "Add the relay", {"name": "mx", "certificate": "12:34"}, "fingerprint", "64 hexadecimal")
+        page.goto(f"{console}/fallback")
+        page.get_by_role("button", name="Remove clinic.example").click()
+        told(page, "domains", "Notices come from an address in this domain")
+        page.get_by_role("link", name="demo relay").click()
+        page.get_by_text("Change over to another credential").click()
+        refused("", "Make a second credential", {"certificate": "BEGIN nothing"}, "fingerprint", "no certificate")
+        refused("/look", "Save", {"accent": "blue"}, "accent", "Write a colour as #")
+        refused("", "Save", {"accent": "", "name": " "}, "name", "give the name")
+        refused("/look", "Use this picture", {}, "logo", "Choose a picture first")
+        page.goto(f"{console}/people-of-staff")
+        page.get_by_role("button", name="Change the role of").first.click()
+        told(page, "people", "has that role already")
+        page.goto(f"{console}/messages/{it}")
+        page.get_by_role("button", name="Set an access code").click()
+        refused("", "Set the code", {"code": "1"}, "code", "6")
+        page.goto(f"{console}/messages/{it}")
+        page.get_by_role("button", name="It went to the wrong person").click()
+        act = "Take back from everybody and keep as evidence"
+        refused("", act, {}, "reason", "Say why")
+        refused("", act, {"reason": "A typing error", "owner": ""}, "owner", "who answers")
+        page.goto(f"{console}/messages/{it}")
+        page.get_by_role("button", name="Give more time").click()
+        page.get_by_label("Until the end of the day below").check()
+        refused("", "Give more time", {}, "until", "Choose how long")
+
+
+def test_dark_reaches_tables_fields_and_code(chromium: Browser, stage: Stage) -> None:
+    """Who likes it dark gets no white rectangle: neither in the list of messages nor on a relay's page."""
+    with at_desk(chromium, stage, "admin") as (desk, _):
+        desk.page.emulate_media(color_scheme="dark")
+        for path in ("/staff/messages", "/staff/fallback"):
+            desk.page.goto(stage.portal + path)
+            _all_dark(desk.page)
+        desk.page.get_by_role("link", name="demo relay").click()
+        expect(desk.page.locator("pre").first).to_be_visible()
+        _all_dark(desk.page)
+
+
+def _all_dark(page: Page) -> None:
+    for what in page.locator("body, main, table, th, td, pre, .menu, .top, input, select, textarea").all():
+        assert what.evaluate(DARK), what.evaluate("node => node.outerHTML.slice(0, 200)")

@@ -9,6 +9,7 @@ from portal.model.staff import INVITE_LIFE, Role, Verb
 from portal.signin.recovery import HOW
 from portal.web.staff.signin import form, wrong
 from portal.web.staff.site import ROLE_NAMES, StaffVisit
+from portal.web.staff.words import METHODS
 
 
 async def search(visit: StaffVisit) -> Response:
@@ -53,6 +54,7 @@ async def _person(visit: StaffVisit, error: dict[str, str] | None = None) -> Res
         ways=ways,
         shown=page.shown,
         how=HOW,
+        methods=METHODS,
         open_recovery=any(one.applied_at is None and one.stopped_at is None for one in ways.recoveries),
         done=visit.request.query_params.get("done", ""),
         error=error,

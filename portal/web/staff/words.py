@@ -8,7 +8,7 @@ from portal.console.messages import Moment, Timeline
 
 Detail = dict[str, object]
 _LEVELS = {1: "the mailbox", 2: "two channels", 3: "a passkey"}
-_METHODS = {
+METHODS = {
     "emailed-code": "a code by email",
     "access-code": "the access code",
     "sms": "a code by text",
@@ -59,8 +59,8 @@ _SENTENCES: dict[str, Callable[[Detail], str]] = {
     "CodeRequested": lambda d: f"A code was asked for by {d.get('channel', 'mail')}",
     "CodeSent": lambda d: f"The code was handed to {_hop(d)}",
     "CodeFailed": lambda d: f"The code could not be sent: {d.get('reason', '')}",
-    "SignedIn": lambda d: f"Signed in by {_METHODS.get(str(d.get('method')), d.get('method'))}",
-    "SteppedUp": lambda d: f"Proved more by {_METHODS.get(str(d.get('method')), d.get('method'))}",
+    "SignedIn": lambda d: f"Signed in by {METHODS.get(str(d.get('method')), d.get('method'))}",
+    "SteppedUp": lambda d: f"Proved more by {METHODS.get(str(d.get('method')), d.get('method'))}",
     "SignInFailed": lambda d: f"A sign-in failed ({d.get('method', '')})",
     "MessageOpened": lambda d: f"{_PARTS.get(str(d.get('part')), 'Opened')} after {_LEVELS.get(_int(d), 'a sign-in')}",
     "AttachmentOpened": lambda d: f"Attachment {d.get('part', '')} taken",
