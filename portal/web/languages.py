@@ -17,11 +17,14 @@ from babel.messages.pofile import read_po
 
 from portal import paths
 
-LANGUAGES: Mapping[str, str] = MappingProxyType({"en": "English", "es": "Español"})
+LANGUAGES: Mapping[str, str] = MappingProxyType(
+    {"en": "English", "es": "Español", "tl": "Tagalog", "ru": "Русский", "ar": "العربية"}
+)
 """Code -> the language's own name, in the order shown."""
 
 DEFAULT = "en"
-_DATES = {"en": "en_GB"}
+_DATES = {"en": "en_GB", "tl": "fil"}
+_ALSO = {"fil": "tl"}  # what browsers call a language that has another code here
 _RANGE = re.compile(r"^([a-z]{1,8})(?:-[a-z0-9]{1,8})*(?:;q=([01](?:\.\d{0,3})?))?$", re.ASCII)
 
 
@@ -35,9 +38,11 @@ def choose(accept_language: str | None, chosen: str | None) -> str:
     best, best_quality = DEFAULT, 0.0
     for asked in (accept_language or "").lower().split(",", 20)[:20]:
         found = _RANGE.match("".join(asked.split()))
-        quality = float(found[2] or 1) if found else 0.0
-        if found and found[1] in LANGUAGES and quality > best_quality:
-            best, best_quality = found[1], quality
+        if not found:
+            continue
+        code, quality = _ALSO.get(found[1], found[1]), float(found[2] or 1)
+        if code in LANGUAGES and quality > best_quality:
+            best, best_quality = code, quality
     return best
 
 

@@ -15,7 +15,7 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
-from portal.web.languages import catalogue, dates, mark
+from portal.web.languages import catalogue, dates, direction, mark
 
 _KINDS: Mapping[str, str] = {
     "application/pdf": mark("PDF document"),
@@ -39,7 +39,8 @@ _UNITS = ("bytes", "KB", "MB", "GB")
 def datetime(context: Context, at: clock.datetime) -> str:
     """ "21 November 2026, 10:42", in the zone of the page; UTC is said."""
     local, zone = _local(context, at)
-    return f"{_long(local.date(), context['lang'])}, {_time(local)}{zone}"
+    comma = "،" if context["lang"] == "ar" else ","
+    return f"{_long(local.date(), context['lang'])}{comma} {_time(local)}{zone}"
 
 
 @pass_context
@@ -69,13 +70,17 @@ def clock_time(context: Context, at: clock.datetime) -> str:
 
 @pass_context
 def filesize(context: Context, size: int) -> str:
-    """ "1.2 MB": one decimal below ten, none above, as file managers show it (1 KB is 1,000 bytes)."""
+    """ "1.2 MB": one decimal below ten, none above, as file managers show it (1 KB is 1,000 bytes).
+
+    Between Arabic words the number and its unit would change places: there they are kept together.
+    """
     amount, unit = float(size), 0
     while amount >= 999.5 and unit < len(_UNITS) - 1:
         amount, unit = amount / 1000, unit + 1
     pattern = "0.#" if unit and amount < 9.95 else "0"
     number = format_decimal(amount, pattern, locale=dates(context["lang"]))
-    return f"{number} {_UNITS[unit]}"
+    said = f"{number} {_UNITS[unit]}"
+    return f"\u2066{said}\u2069" if direction(context["lang"]) == "rtl" else said
 
 
 @pass_context
@@ -131,7 +136,8 @@ def _time(local: clock.datetime) -> str:
 
 
 def _element(at: clock.datetime, said: str) -> Markup:
-    return Markup(f'<time datetime="{at.isoformat()}">{escape(said)}</time>')  # noqa: S704 - a date in figures, and escaped words
+    moment = at.isoformat(timespec="minutes")
+    return Markup(f'<time datetime="{moment}">{escape(said)}</time>')  # noqa: S704 - a date in figures, and escaped words
 
 
 @lru_cache

@@ -339,7 +339,7 @@ def draw_body(pages: Pages, lang: str = "en", html: str = HTML, script: bool = T
 def draw_print(pages: Pages, lang: str = "en", html: str | None = HTML) -> str:
     """The message for paper."""
     context = {
-        "dir": "ltr",
+        "dir": direction(lang),
         "heading": HEADING,
         "html": html,
         "text": TEXT,
@@ -433,11 +433,12 @@ def served() -> Iterator[Gallery]:
 
 
 def photograph(folder: Path, only: str = "") -> None:
-    """Take every page as a picture: desktop, dark, and a Spanish one at 320 px."""
+    """Take every page as a picture: desktop, dark, and at 320 px in Spanish and, mirrored, in Arabic."""
     from playwright.sync_api import sync_playwright
 
     folder.mkdir(parents=True, exist_ok=True)
     looks = {"wide": (1100, "en", "light"), "dark": (1100, "en", "dark"), "small": (320, "es", "light")}
+    looks["mirrored"] = (320, "ar", "light")
     with served() as gallery, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
         for look, (width, lang, theme) in looks.items():

@@ -7,16 +7,20 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, FilePayload, Page, Request, expect, sync_playwright
 
-from portal.web.templating import LANGUAGES, Pages
+from portal.web.templating import LANGUAGES, Pages, direction
 from tests.browser import gallery as pictures
 from tests.browser.gallery import CHROMIUM, CHROMIUM_ARGS, PAGES, Gallery, draw, draw_body, draw_print, served
 
 NARROW = {"width": 320, "height": 640}
 WIDE = {"width": 1100, "height": 800}
+FULLEST = ("front", "link", "code-error", "message-text", "inbox", "reply-error", "account", "step-up-sent")
 AXE = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}}
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 SMALL_TARGETS = """[...document.querySelectorAll('button, .button, nav a, summary, input:not([type=hidden]), .files a')]
   .filter(e => e.checkVisibility() && e.getBoundingClientRect().height < 43.9).map(e => e.outerHTML.slice(0, 90))"""
+FIRST_IS_LEFTMOST = """e => { const at = i => { const r = document.createRange(); r.setStart(e.firstChild, i);
+  r.setEnd(e.firstChild, i + 1); return r.getBoundingClientRect().left; };
+  return [...e.textContent].every((_, i) => !i || at(i) > at(i - 1)); }"""
 CONTRAST = """() => { const c = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
   const light = v => { c.fillStyle = v; c.fillRect(0, 0, 1, 1); return [...c.getImageData(0, 0, 1, 1).data].slice(0, 3)
     .map(x => x / 255).map(x => x <= .04045 ? x / 12.92 : ((x + .055) / 1.055) ** 2.4)
@@ -125,11 +129,25 @@ def test_dark_page_prints_dark_on_white(site: Gallery, tab: Page) -> None:
 
 
 def test_right_to_left_page_fits(site: Gallery, tab: Page) -> None:
-    """Mirrored, nothing sticks out."""
+    """Mirrored, nothing sticks out or becomes too small to touch, and digits in groups keep their order."""
     tab.set_viewport_size(NARROW)  # type: ignore[arg-type]
-    for name in ("message", "inbox", "reply-error", "code-error"):
-        tab.goto(f"{site.url}/{name}?dir=rtl")
+    for name in (*FULLEST, "code-help", "message", "app", "recovery-codes", "help"):
+        tab.goto(f"{site.url}/{name}?lang=ar")
         assert tab.evaluate(OVERFLOW) == 0, name
+        assert tab.evaluate(SMALL_TARGETS) == [], name
+    tab.goto(f"{site.url}/code-error?lang=ar")
+    assert tab.locator("input[name=code]").evaluate("e => getComputedStyle(e).direction") == "ltr"
+    assert tab.locator("address a bdi").evaluate(FIRST_IS_LEFTMOST)
+
+
+@pytest.mark.parametrize("lang", [lang for lang in LANGUAGES if lang not in ("en", "es", "ar")])
+def test_page_fits_in_every_language(site: Gallery, tab: Page, lang: str) -> None:
+    """Long words and every language's name fit at 320 px, where most is written."""
+    tab.set_viewport_size(NARROW)  # type: ignore[arg-type]
+    for name in FULLEST:
+        tab.goto(f"{site.url}/{name}?lang={lang}")
+        assert tab.evaluate(OVERFLOW) == 0, name
+        assert tab.evaluate(SMALL_TARGETS) == [], name
 
 
 def test_error_summary_has_the_focus_and_leads_to_the_field(site: Gallery, tab: Page) -> None:
@@ -273,7 +291,6 @@ def test_print_page_and_framed_message_are_whole(lang: str) -> None:
 
 @pytest.mark.parametrize("lang", LANGUAGES)
 @pytest.mark.parametrize("name", PAGES)
-def test_page_is_drawn_in_every_language(name: str, lang: str) -> None:
+def test_page_is_drawn_in_every_language(site: Gallery, name: str, lang: str) -> None:
     """No template asks for a name that its context does not hold."""
-    pages = Pages("https://portal.clinic.example", now=lambda: pictures.NOW)
-    assert f'<html lang="{lang}" dir="ltr">' in draw(pages, name, lang)
+    assert f'<html lang="{lang}" dir="{direction(lang)}">' in draw(site.pages, name, lang)
