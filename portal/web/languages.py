@@ -18,7 +18,16 @@ from babel.messages.pofile import read_po
 from portal import paths
 
 LANGUAGES: Mapping[str, str] = MappingProxyType(
-    {"en": "English", "es": "Español", "tl": "Tagalog", "ru": "Русский", "ar": "العربية"}
+    {
+        "en": "English",
+        "es": "Español",
+        "zh": "中文",
+        "vi": "Tiếng Việt",
+        "ko": "한국어",
+        "tl": "Tagalog",
+        "ru": "Русский",
+        "ar": "العربية",
+    }
 )
 """Code -> the language's own name, in the order shown."""
 

@@ -136,7 +136,8 @@ def _time(local: clock.datetime) -> str:
 
 
 def _element(at: clock.datetime, said: str) -> Markup:
-    return Markup(f'<time datetime="{at.isoformat()}">{escape(said)}</time>')  # noqa: S704 - a date in figures, and escaped words
+    moment = at.isoformat(timespec="minutes")
+    return Markup(f'<time datetime="{moment}">{escape(said)}</time>')  # noqa: S704 - a date in figures, and escaped words
 
 
 @lru_cache

@@ -182,5 +182,5 @@ def test_backgrounds_are_those_of_the_pages(page: Page, scheme: str) -> None:
     blocks = [block for block in CSS.read_text().split("{") if f"color-scheme: {scheme};" in block]
     assert blocks
     for block in blocks:
-        found = {name: read_colour(value) for name, value in re.findall(r"--(sheet|paper|mist): (#\w+);", block)}
+        found = {name: read_colour(value) for name, value in re.findall(r"--(sheet|paper|mist): ?(#\w+);", block)}
         assert found == {"sheet": page.sheet, "paper": page.paper, "mist": page.mist}

@@ -57,6 +57,8 @@ def said(pages: Pages, template: str, lang: str = "en", **context: object) -> st
         ("es", "klingon", "es"),
         ("fil-PH, en;q=0.5", None, "tl"),
         ("ru-UA, ar;q=0.9", None, "ru"),
+        ("zh-Hans-CN, en", None, "zh"),
+        ("zh-CN", None, "zh"),
         ("*;q=0.5, ;;;, es;q=nonsense, \x00", None, "en"),
         ("x," * 5000 + "es", None, "en"),
     ],
