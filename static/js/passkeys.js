@@ -18,7 +18,7 @@ function tell(root, words) {
   root.querySelector("[role=status]").textContent = words;
 }
 
-/* One ceremony at a time: a pending offer at the field is withdrawn before a dialog opens. */
+/* One ceremony at a time: a pending offer at the field is withdrawn when a button is pressed, and none begins after that. */
 function fresh() {
   if (pending) pending.abort();
   pending = new AbortController();
@@ -47,10 +47,10 @@ function follow(root, { status, said }, credential) {
 async function use(root, mediation) {
   const act = root.dataset.passkey;
   const more = act === "step-up";
+  const signal = fresh();
   const options = await post(`/passkeys/options?for=${more ? "step-up" : "sign-in"}`, root);
-  if (!follow(root, options)) return;
+  if (signal.aborted || !follow(root, options)) return;
   const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(options.said);
-  const signal = mediation ? pending.signal : fresh();
   const credential = json(await navigator.credentials.get({ publicKey, signal, ...(mediation ? { mediation } : {}) }));
   const where = more ? "/passkeys/step-up" : "/passkeys/sign-in";
   const sent = more ? { delivery: root.dataset.delivery } : { door: root.dataset.delivery };
@@ -96,8 +96,7 @@ async function press(root) {
 async function offer(root) {
   const field = document.querySelector("input[autocomplete~=webauthn]");
   if (!field || !PublicKeyCredential.isConditionalMediationAvailable) return;
-  if (!(await PublicKeyCredential.isConditionalMediationAvailable())) return;
-  fresh();
+  if (!(await PublicKeyCredential.isConditionalMediationAvailable()) || pending) return;
   await use(root, "conditional").catch(() => {});
 }
 

@@ -20,7 +20,7 @@ from portal.model.events import By, Who
 from portal.model.staff import Role
 from portal.orgs.setup import Setup
 from tests.browser.stage import CAROL, NARROW, OVERFLOW, Stage, Watch, find, inspect
-from tests.browser.test_sign_in import Device, announced, message, newest_code, person, sign_in
+from tests.browser.test_sign_in import NO_OFFER, Device, announced, message, newest_code, person, sign_in
 
 ERIN, FRED, GRETA, HUGO = (f"{name}@patients.example" for name in ("erin", "fred", "greta", "hugo"))
 INVITED = re.compile(r"http://localhost:\d+/staff/invite/[\w-]+")
@@ -156,14 +156,11 @@ def set_up(desk: Desk) -> None:
 
 def sign_in_again(desk: Desk) -> None:
     """Signs out and in with the passkey, without a mouse."""
-    assert desk.device is not None
-    desk.device.send("setAutomaticPresenceSimulation", enabled=False)  # else the field's own offer is faster
+    desk.page.add_init_script(NO_OFFER)
     desk.press("Sign out")
     desk.arrived("You are signed out")
     desk.follow("Sign in again", "Sign in to the staff console")
     desk.press("Sign in with a passkey")
-    expect(desk.page.get_by_text("Your device asks you now")).to_be_visible()
-    desk.device.send("setAutomaticPresenceSimulation", enabled=True)
 
 
 def newest(stage: Stage) -> str:
