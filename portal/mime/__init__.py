@@ -128,7 +128,8 @@ class Rendition:
 
     `problems` holds codes for what could not be read: `unparsable`, `too-many-parts`, `too-deep`, `bad-encoding`,
     `picture-left-out`, `html-left-out`, `remote-left-out`, `text-cut` (all of it is then an attachment), `part-unread` (an
-    attachment of a kind that is shown otherwise is not), `encrypted` (for another program to open).
+    attachment of a kind that is shown otherwise is not), `other-program` (what only another program can take
+    out: S/MIME, PGP).
     With `unparsable` the original is kept and nothing else is shown.
     """
 

@@ -5,6 +5,9 @@ import re
 
 from portal.mime.fields import Raw
 
+AS_IT_IS = ("", "7bit", "8bit", "binary")
+"""The encodings that change nothing."""
+
 _SIGNS = bytes(range(65, 91)) + bytes(range(97, 123)) + b"0123456789+/="
 _BASE64 = _SIGNS + b" \t\r\n"
 _NOT_BASE64 = bytes(set(range(256)) - set(_SIGNS))
@@ -20,7 +23,7 @@ def decoded(raw: Raw, start: int, end: int, encoding: str) -> tuple[bytes, bool]
     body = bytes(memoryview(raw)[start:end])
     if encoding == "quoted-printable":
         return binascii.a2b_qp(body), _BAD_ESCAPE.search(body) is None
-    return body, encoding in ("", "7bit", "8bit", "binary")
+    return body, encoding in AS_IT_IS
 
 
 def _base64(body: memoryview) -> tuple[bytes, bool]:
