@@ -30,6 +30,7 @@ _BARE = re.compile(r";([A-Za-z0-9-]+)(?=[;:])")
 _VALUE = re.compile(r"(\d{8})(?:T(\d{6})(Z?))?")
 _DURATION = re.compile(r"\+?P(?:(\d{1,4})W)?(?:(\d{1,5})D)?(?:T(?:(\d{1,5})H)?(?:(\d{1,6})M)?(?:(\d{1,7})S)?)?\Z")
 _TOO_LONG = timedelta(days=3660)
+_FIRST_YEAR, _LAST_YEAR = 1900, 2200
 _EVENTS = ("VEVENT", "VTODO", "VJOURNAL")
 _METHODS = ("request", "cancel", "reply", "publish", "counter", "declinecounter", "add", "refresh")
 _ANSWERS = ("accepted", "declined", "tentative")
@@ -200,6 +201,8 @@ def _moment(line: _Line | None) -> Moment | None:
     try:
         at = datetime.strptime(day + (time or "000000").replace("60", "59"), "%Y%m%d%H%M%S")
     except ValueError:
+        return None
+    if not _FIRST_YEAR <= at.year <= _LAST_YEAR:  # nobody is invited there, and no clock of another zone may be
         return None
     zone = "UTC" if utc else plain(line.params.get("TZID", ""), 100)
     return Moment(at, zone if time else "", time is None)
