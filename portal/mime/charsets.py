@@ -69,7 +69,7 @@ def decode(raw: bytes, charset: str | None) -> tuple[str, bool]:
     for attempt in ("utf-8", codec):
         text = raw.decode(attempt, "replace") if attempt not in (None, "cp1252") else ""
         broken = text.count("\ufffd")
-        if text and 2 * broken < broken + sum(sign > "\x7f" for sign in text[:100_000]) and 10 * broken < len(text):
+        if text and 2 * broken < sum(sign > "\x7f" for sign in text[:100_000]) and 10 * broken < len(text) + 10:
             return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), False
     return raw.decode("cp1252", "replace"), False
 

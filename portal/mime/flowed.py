@@ -11,18 +11,18 @@ def unflowed(text: str, delsp: bool) -> str:
     A line that ends in a space goes on in the next one of the same quote depth (4.2); with `delsp` that space is not part of the
     text. Stuffed spaces are taken away (4.4), and the signature separator stands by itself (4.3).
     """
-    shown: list[str] = []
+    shown: list[list[str]] = []
     flowing, depth = False, 0
     for line in text.split("\n"):
         quotes = _QUOTES.match(line)
         deep = len(quotes[0]) if quotes else 0
         words = line[deep:].removeprefix(" ")
         signature = words == "-- "
-        if flowing and deep == depth and not signature:
-            shown[-1] += words
-        else:
-            shown.append(f"{'>' * deep} {words}" if deep else words)
+        joins = flowing and deep == depth and not signature
         depth, flowing = deep, words.endswith(" ") and not signature
-        if flowing and delsp:
-            shown[-1] = shown[-1][:-1]
-    return "\n".join(shown)
+        said = words[:-1] if flowing and delsp else words
+        if joins:
+            shown[-1].append(said)
+        else:
+            shown.append([f"{'>' * deep} " if deep else "", said])
+    return "\n".join(map("".join, shown))

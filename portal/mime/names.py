@@ -72,6 +72,8 @@ def safe_name(claimed: str, number: str, declared: str) -> str:
     elif _PERCENT.search(claimed):  # as in a URL, though a name is none; web mails do it
         with suppress(UnicodeDecodeError):
             claimed = unquote(claimed, errors="strict")
+    if len(claimed) > 1000:  # what it ends in says what it is
+        claimed = claimed[:500] + claimed[-500:]
     name = _NOT_IN_NAMES.sub(" ", plain(claimed, 1000)).strip(" .~")
     name = _shortened(name)
     if not name.strip("-_. "):

@@ -7,7 +7,7 @@ a mail that can't be read is `unparsable`, with whatever heading there is.
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from html import unescape
+from html import escape, unescape
 from urllib.parse import urljoin
 
 from portal.mime import VERSION, Enclosed, Part, Rendition, Told
@@ -22,7 +22,6 @@ from portal.mime.limits import (
     MAX_DOCUMENTS_CHARS,
     MAX_ENCLOSED,
     MAX_HEADER_BYTES,
-    MAX_HTML_CHARS,
     MAX_RAW_BYTES,
     MAX_SHOWN_CHARS,
     MAX_TEXT_CHARS,
@@ -33,7 +32,7 @@ from portal.mime.names import safe_name, sniffed
 from portal.mime.report import reports
 from portal.mime.structure import Entity, Tree, tree
 from portal.mime.transfer import AS_IT_IS
-from portal.mime.words import plain, spoken
+from portal.mime.words import plain, spoken, untagged
 
 _META_CHARSET = re.compile(rb"<meta[^>]{1,200}charset\s*=\s*[\"']?([A-Za-z0-9_.:-]{1,40})", re.IGNORECASE)
 _SRC = re.compile(r"(\bsrc\s*=\s*)(?:\"([^\"<>]{1,2000})\"|'([^'<>]{1,2000})'|([^\s\"'<>]{1,2000}))", re.IGNORECASE)
@@ -41,6 +40,7 @@ _SPACE = r"\s\u00ad\u034f\u200b-\u200f\u2060\ufeff"
 # In a clean fragment: a picture, or a sign outside of all tags that is no kind of space.
 _ANYTHING = re.compile(rf"<img\b|(?:\A|>)(?:[{_SPACE}]|&nbsp;)*(?!&nbsp;)[^<{_SPACE}]")
 _EXCERPT_CHARS = 256 * 1024
+_BLANK_BYTES = 1024
 # What a mail program makes of the same text for machines; nobody misses it among the attachments.
 _UNSHOWN = frozenset({"text/x-amp-html", "text/watch-html"})
 # RFC 2046 4.1.4: an unknown kind of text is text. These people can read as it stands; other kinds are files.
@@ -102,6 +102,8 @@ def _bodies(entity: Entity) -> _Bodies:
                 return _one_after_the_other(found)
     if entity.attached or not (entity.media_type == "text/html" or entity.media_type in _TEXTS):
         return _Bodies(rest=[entity])
+    if entity.end - entity.start < _BLANK_BYTES and not bytes(entity.source[entity.start : entity.end]).strip():
+        return _Bodies()
     return _Bodies([_Words(None, entity) if entity.media_type == "text/html" else _Words(entity, None)])
 
 
@@ -229,10 +231,9 @@ class _Reading:
     def _document(self, words: _Words, pictures: "_Pictures", over: list[Entity]) -> _Document:
         html, excerpt = self._html(words.html, pictures, over) if words.html else (None, "")
         text = self._text(words.text, over) if words.text else ""
-        if text.strip():
-            # An empty form hides no words of the other.
-            return _Document(text, html if html and _ANYTHING.search(html) else None)
-        return _Document(text_of(excerpt)[:MAX_TEXT_CHARS], html)
+        if html is not None and not _ANYTHING.search(html):
+            html = None  # an empty form hides no words of the other
+        return _Document(text if text.strip() else text_of(excerpt)[:MAX_TEXT_CHARS], html)
 
     def _html(self, entity: Entity, pictures: "_Pictures", over: list[Entity]) -> tuple[str | None, str]:
         """The fragment to show, or None if it was left out, and a fragment to take words from."""
@@ -248,8 +249,10 @@ class _Reading:
                 return cleaned.html, cleaned.html
         self._problems.add("html-left-out")
         over.append(entity)
-        excerpt = self._cleaner.clean(source[: min(_EXCERPT_CHARS, MAX_HTML_CHARS)], lambda _: None)
-        return None, excerpt.html or ""
+        excerpt = self._cleaner.clean(source[:_EXCERPT_CHARS], lambda _: None)
+        return None, escape(untagged(source[:_EXCERPT_CHARS])).replace(
+            "\n", "<br>"
+        ) if excerpt.html is None else excerpt.html
 
     def _picture(self, pictures: "_Pictures", name: str) -> bytes | None:
         entity = pictures.named.get(name)

@@ -13,6 +13,7 @@ _BASE64 = _SIGNS + b" \t\r\n"
 _NOT_BASE64 = bytes(set(range(256)) - set(_SIGNS))
 _PIECE_BYTES = 1024 * 1024
 _PADDING = re.compile(rb"=+")
+_PADDED_BREAK = re.compile(rb"=[ \t]+\r?\n")  # RFC 2045 6.7 (3): transports add spaces, which are no text
 _BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]*\r?\n|[ \t]*\Z)")
 
 
@@ -22,7 +23,7 @@ def decoded(raw: Raw, start: int, end: int, encoding: str) -> tuple[bytes, bool]
         return _base64(memoryview(raw)[start:end])
     body = bytes(memoryview(raw)[start:end])
     if encoding == "quoted-printable":
-        return binascii.a2b_qp(body), _BAD_ESCAPE.search(body) is None
+        return binascii.a2b_qp(_PADDED_BREAK.sub(b"=\n", body)), _BAD_ESCAPE.search(body) is None
     return body, encoding in AS_IT_IS
 
 

@@ -3,6 +3,7 @@
 import binascii
 import re
 import unicodedata
+from html import unescape
 
 from portal.mime.charsets import decode
 
@@ -14,6 +15,10 @@ _UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]+"
 )
+_TAGS = re.compile(r"(<[/!A-Za-z][^<>]*>)")
+_TAG_NAME = re.compile(r"<(/?)(!?\w*)[^<>]*>\Z")
+_SILENT = frozenset({"script", "style", "title", "template", "textarea", "svg", "math"})
+_BREAKING = frozenset({"br", "p", "div", "tr", "li", "table", "h1", "h2", "h3", "h4", "h5", "h6"})
 _SPACES = re.compile(r"\s+")
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
 
@@ -28,6 +33,23 @@ def plain(text: str, limit: int) -> str:
 def spoken(text: str) -> str:
     """`text` of several lines, each ended by LF, without control characters."""
     return _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def untagged(markup: str) -> str:
+    """The words of HTML that no parser is to see, roughly: for plain text, never to be shown as markup. Linear."""
+    said: list[str] = []
+    silent = ""
+    for token in _TAGS.split(markup):
+        tag = _TAG_NAME.match(token)
+        if tag is None:
+            said.append("" if silent else token)
+        elif silent:
+            silent = "" if tag[1] and tag[2].lower() == silent else silent
+        elif tag[2].lower() in _SILENT and not tag[1]:
+            silent = tag[2].lower()
+        else:
+            said.append("\n" if tag[2].lower() in _BREAKING else "")
+    return unescape("".join(said))
 
 
 def unencoded(value: bytes) -> str:
