@@ -13,8 +13,9 @@ MAX_PARTS = 200
 MAX_DEPTH = 20
 MAX_ENCLOSED = 30
 MAX_ENCLOSED_DEPTH = 4
-"""Messages in the message, in all and inside one another. Each is kept whole beside its parts: deeper, the same bytes would be
-kept many times."""
+"""Messages in the message, in all and inside one another. Each is kept whole beside its parts."""
+MAX_TWICE_KEPT_BYTES = 1024 * 1024
+"""And twice the mail's own size: so much of messages in the message is opened, that no mail is kept more than four times over."""
 MAX_OPENED_BYTES = 16 * 1024 * 1024
 """Of a message or multipart that is encoded though it must not be (RFC 2045 6.4)."""
 MAX_PARAMETERS = 50

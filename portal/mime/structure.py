@@ -20,6 +20,7 @@ from portal.mime.limits import (
     MAX_OPENED_BYTES,
     MAX_PARAMETERS,
     MAX_PARTS,
+    MAX_TWICE_KEPT_BYTES,
     Unparsable,
 )
 from portal.mime.transfer import AS_IT_IS, decoded
@@ -93,13 +94,14 @@ class Tree:
 
 def tree(raw: Raw) -> Tree:
     """Raises Unparsable when a header block goes over a limit; one of a message in the message only leaves that one closed."""
-    return _Walk().mail(raw, 0, len(raw), depth=0)
+    return _Walk(len(raw)).mail(raw, 0, len(raw), depth=0)
 
 
 class _Walk:
     """Cuts one mail and the messages in it; counts parts and messages on the way."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
+        self._opened_left = 2 * size + MAX_TWICE_KEPT_BYTES
         self._parts = 0
         self._messages = 0
         self._level = 0
@@ -125,11 +127,13 @@ class _Walk:
 
     def _open(self, part: Entity, depth: int) -> None:
         """Reads the message in a part. One that can't be read stays what every part is, an attachment."""
-        if depth >= MAX_DEPTH or self._level >= MAX_ENCLOSED_DEPTH:
+        size = part.end - part.start
+        if depth >= MAX_DEPTH or self._level >= MAX_ENCLOSED_DEPTH or size > self._opened_left:
             self.problems.add("too-deep")
         elif self._messages >= MAX_ENCLOSED:
             self.problems.add("too-many-parts")
         else:
+            self._opened_left -= size
             self._messages += 1
             self._level += 1
             source, start, end = _unwrapped(part) or (part.source, part.start, part.end)

@@ -4,7 +4,7 @@ import pytest
 
 from tests.story.seams import prepared
 from tests.vectors.kinds import calendar
-from tests.vectors.making import PDF, enclosed, file, html, message, multi, text
+from tests.vectors.making import PDF, enclosed, file, html, message, multi
 from tests.world import World
 
 pytestmark = pytest.mark.anyio

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
-from tests.vectors.making import OCTETS, Shown, Vector, ics
+from tests.vectors.making import OCTETS, Shown, Vector, enclosed, file, ics
 
 # -- attacks on the parser
 
@@ -132,3 +132,15 @@ def attacks() -> Iterable[Vector]:
         problems=("bad-encoding",),
     )
     yield attack("utf16-body-without-a-name", b"\r\n" + "Größe".encode("utf-16"), says=("Größe",))
+    deep = file("scan.bin", bytes(1_500_000))
+    for level in range(4):
+        deep = enclosed(deep, f"Level {level}")
+    yield attack(
+        "large-and-kept-many-times",
+        deep.raw,
+        says=("Level 3", "Level 2"),
+        silent=("Level 1",),
+        parts=tuple(Shown(f"attachment-{n}.eml", OCTETS, "message") for n in (1, 2, 3)),
+        nested=2,
+        problems=("too-deep",),
+    )
