@@ -249,10 +249,9 @@ class _Reading:
                 return cleaned.html, cleaned.html
         self._problems.add("html-left-out")
         over.append(entity)
-        excerpt = self._cleaner.clean(source[:_EXCERPT_CHARS], lambda _: None)
-        return None, escape(untagged(source[:_EXCERPT_CHARS])).replace(
-            "\n", "<br>"
-        ) if excerpt.html is None else excerpt.html
+        begins = source[:_EXCERPT_CHARS]
+        excerpt = self._cleaner.clean(begins, lambda _: None).html
+        return None, escape(untagged(begins)).replace("\n", "<br>") if excerpt is None else excerpt
 
     def _picture(self, pictures: "_Pictures", name: str) -> bytes | None:
         entity = pictures.named.get(name)
