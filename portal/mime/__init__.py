@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-VERSION = 1
+VERSION = 2
 """Of parser and sanitiser together: a rendition with another one is made anew on its next view."""
 
 
