@@ -333,9 +333,10 @@ def draw(pages: Pages, name: str, lang: str = "en", theme: str = "", ways: str =
     return pages.render(f"recipient/{page.template}.html", lang, {**common, **page.context})
 
 
-def draw_body(pages: Pages, lang: str = "en", html: str = HTML, script: bool = True) -> str:
+def draw_body(pages: Pages, lang: str = "en", html: str = HTML, script: bool = True, easy: bool = False) -> str:
     """The framed message."""
-    return pages.render("recipient/body.html", lang, {"html": html, "subject": HEADING.subject, "script": script})
+    given = {"html": html, "subject": HEADING.subject, "script": script, "easy": easy}
+    return pages.render("recipient/body.html", lang, given)
 
 
 def draw_print(pages: Pages, lang: str = "en", html: str | None = HTML) -> str:
