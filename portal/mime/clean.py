@@ -71,7 +71,14 @@ _UNSEEN = re.compile(
     r"\s(?:width|height)=\"[0-3](?:px)?\"|[\";](?:(?:max-)?(?:width|height):[0-3](?:px)?|display:none|visibility:hidden)[\";]"
 )
 # Our own words in a sender's letter stand in our own colours, or hers could hide them.
-_OURS = '<span dir="ltr" style="display:inline;visibility:visible;color:#222;background-color:#fff;font:15px/1.4 sans-serif">'
+_OURS = (
+    '<span dir="ltr" style="display:inline;visibility:visible;color:#222;background-color:#fff;font:15px/1.4 sans-serif;'
+    'letter-spacing:normal;word-spacing:normal;text-transform:none">'
+)
+# A sender's own bracket behind a link would pass for ours.
+_BRACKET = re.compile(r"\s*(?:<[^>]*>\s*){0,20}\[")
+# So many different links have their hosts put into letters, which costs; what follows keeps its A-labels.
+_MAX_NAMED = 1000
 _MAX_LINK_CHARS = 8 * MAX_HTML_CHARS
 _ALT = re.compile(r'\salt="([^"]*)"')
 _NO_ANGLES = str.maketrans("<>", "‹›")
@@ -123,7 +130,10 @@ class Cleaner:
             fragment = self._fragment(html)
             if fragment is None:
                 return Cleaned(None, frozenset(), frozenset({"html-left-out"}))
-            return Cleaned(self._finished(fragment).strip(), frozenset(self._shown), frozenset(self._problems))
+            finished = self._finished(fragment).strip()
+            if len(finished) - self._picture_bytes * 4 // 3 > 4 * MAX_HTML_CHARS:  # more of our words than of hers
+                return Cleaned(None, frozenset(), frozenset({"html-left-out"}))
+            return Cleaned(finished, frozenset(self._shown), frozenset(self._problems))
         finally:
             self._begin(lambda _: None)
 
@@ -141,7 +151,7 @@ class Cleaner:
     def _begin(self, picture: Callable[[str], bytes | None]) -> None:
         self._picture = picture
         self._judged = _Judged(self._judge)
-        self._hosts: dict[str, str] = {}
+        self._hosts: dict[str, tuple[str, str]] = {}
         self._pictures: dict[str, tuple[str, bytes] | None] = {}
         self._shown: set[str] = set()
         self._picture_bytes = 0
@@ -178,13 +188,15 @@ class Cleaner:
         found = target(value)
         if found is None:
             return None
-        self._hosts[found[0].replace("&", "&amp;")] = found[1]  # the target as the library will write it
+        host = found[1]
+        name = shown(host) if len(self._hosts) < _MAX_NAMED else host
+        self._hosts[found[0].replace("&", "&amp;")] = host, name  # the key is the target as the library will write it
         return found[0]
 
     def _finished(self, fragment: str) -> str:
         """Last touches on the library's own output: a link says its host, a picture is set in or gives way to its words."""
         done: list[str] = []
-        links: list[tuple[int, str]] = []
+        links: list[tuple[int, str, str]] = []
         at, looked_at = 0, 0
         for tag in _MARKED.finditer(fragment):
             done.append(fragment[at : tag.start()])
@@ -193,15 +205,20 @@ class Cleaner:
                 done.append(self._shown_picture(tag[2]))
             elif tag[1] == "a":
                 href = _HREF.search(tag[2])
-                host = self._hosts.get(href[1], "") if href else ""
-                links.append((at, host))
-                done.append(f'<a{tag[2]} title="{escape(shown(host))}" rel="{_REL}">' if host else "<a>")
+                host, name = self._hosts.get(href[1], ("", "")) if href else ("", "")
+                links.append((at, host, name))
+                done.append(f'<a{tag[2]} title="{escape(name)}" rel="{_REL}">' if host else "<a>")
             else:
                 done.append("</a>")
-                begin, host = links.pop() if links else (at, "")
+                begin, host, name = links.pop() if links else (at, "", "")
                 looked_at += tag.start() - begin
-                if host and (looked_at > _MAX_LINK_CHARS or disguised(_words_of(fragment[begin : tag.start()]), host)):
-                    beside = f" {_OURS}[{escape(shown(host))}]</span>"
+                if host and (
+                    "xn--" in name
+                    or looked_at > _MAX_LINK_CHARS
+                    or _BRACKET.match(fragment, at)
+                    or disguised(_words_of(fragment[begin : tag.start()]), host)
+                ):
+                    beside = f" {_OURS}[{escape(name)}]</span>"
                     done.append("" if fragment.startswith(beside, at) else beside)
         done.append(fragment[at:])
         return "".join(done)

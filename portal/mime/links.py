@@ -46,13 +46,10 @@ def target(href: str) -> tuple[str, str] | None:
 
 
 def disguised(words: str, host: str) -> bool:
-    """Whether the words of a link must not stand without its host: they name another one, or it is written in letters that can be
-    mistaken for others. `host` is what `target` gave.
-    """
+    """Whether the words of a link name another host than the one it leads to; `host` is what `target` gave."""
     name = host.rpartition("@")[2].partition(":")[0]
-    if "xn--" in shown(name):
-        return True
-    return any(not _is_same(claim[1] or claim[2], name) for claim in _CLAIM.finditer(_seen(words)))
+    claims = {(claim[1] or claim[2]).lower() for claim in _CLAIM.finditer(_seen(words))}
+    return any(not _is_same(claim, name) for claim in claims)
 
 
 def shown(host: str) -> str:
@@ -75,7 +72,7 @@ def _seen(words: str) -> str:
 
 
 def _is_same(claim: str, name: str) -> bool:
-    claimed = _ascii_host(claim.rpartition("@")[2].rstrip(".,;:!)]>").lower())
+    claimed = _ascii_host(claim.rpartition("@")[2].rstrip(".,;:!)]>"))
     if claimed is None:
         return False
     claimed = claimed.partition(":")[0].removeprefix("www.")

@@ -172,8 +172,8 @@ def test_link_says_its_real_host() -> None:
 def beside(host: str) -> str:
     """What stands beside a link whose words say something else."""
     return (
-        ' <span dir="ltr" style="display:inline;visibility:visible;color:#222;background-color:#fff;font:15px/1.4 sans-serif">'
-        f"[{host}]</span>"
+        ' <span dir="ltr" style="display:inline;visibility:visible;color:#222;background-color:#fff;font:15px/1.4 sans-serif;'
+        f'letter-spacing:normal;word-spacing:normal;text-transform:none">[{host}]</span>'
     )
 
 
@@ -206,6 +206,32 @@ def test_link_that_says_another_host_has_its_own_beside_it(href: str, words: str
     html = cleaned(f'<a href="{href}">{words}</a>')
     assert html.endswith(f"</a>{beside(named)}" if named else "</a>")
     assert cleaned(html) == html
+
+
+def test_senders_own_bracket_does_not_pass_for_ours() -> None:
+    """A link that is followed by a bracket has its host before it."""
+    html = cleaned('<a href="https://evil.example/">Sign in</a> <b><span>[bank.example]</span></b>')
+    assert f"</a>{beside('evil.example')} <b><span>[bank.example]" in html
+    assert cleaned(html) == html
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<a href=//x.y>a.b</a><a href=https://x.y>a.b</a>" * 30_000,
+        "<img src=//a.b alt=x>" * 60_000,
+        "<a href=https://münchen.example/>" + "münchen.example MÜNCHEN.example " * 30_000,
+        "".join(f"<a href=https://xn--mnchen-3ya.x{n}.example>x</a>" for n in range(30_000)),
+    ],
+    ids=["links", "pictures", "claims", "hosts"],
+)
+def test_words_of_ours_are_bounded(html: str) -> None:
+    """Thousands of links and pictures that need our words cost little time, and no more room than a few times their own."""
+    started = time.process_time()
+    result = clean(html)
+    assert time.process_time() - started < 3
+    assert len(result.html or "") <= 8 * 1024 * 1024
+    assert result.html is not None or "html-left-out" in result.problems
 
 
 def test_host_in_usual_letters_is_shown_as_people_write_it() -> None:
