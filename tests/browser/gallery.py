@@ -364,7 +364,8 @@ class _Handler(BaseHTTPRequestHandler):
         if name.startswith("static/"):
             self._static(name.removeprefix("static/"))
         elif name == "framed":
-            self._answer(200, draw_body(self.server.pages, lang).encode(), "text/html; charset=utf-8", BODY_CSP)
+            body = draw_body(self.server.pages, lang, easy=options.get("view") == "easy")
+            self._answer(200, body.encode(), "text/html; charset=utf-8", BODY_CSP)
         elif name == "print":
             self._answer(200, draw_print(self.server.pages, lang).encode(), "text/html; charset=utf-8", BODY_CSP)
         elif name in PAGES:
