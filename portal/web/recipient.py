@@ -267,7 +267,8 @@ async def body(visit: Visit) -> Response:
     # On its own page nobody asks for its height. Where no script may run, a browser follows no refresh either: in the
     # frame our page's frame-src stops one, alone nothing else would.
     framed = visit.request.headers.get("sec-fetch-dest") == "iframe"
-    context = {"html": html, "subject": heading.subject, "script": framed}
+    easy = visit.request.query_params.get("view") == "easy"
+    context = {"html": html, "subject": heading.subject, "script": framed, "easy": easy}
     policy = _framed() if framed else printed_mail()
     return HTMLResponse(
         visit.site.pages.render("recipient/body.html", visit.language, context),

@@ -359,9 +359,10 @@ def draw(pages: Pages, name: str, lang: str = "en", theme: str = "", ways: str =
     return pages.render(f"recipient/{page.template}.html", lang, {**common, **page.context})
 
 
-def draw_body(pages: Pages, lang: str = "en", html: str = HTML, script: bool = True) -> str:
+def draw_body(pages: Pages, lang: str = "en", html: str = HTML, script: bool = True, easy: bool = False) -> str:
     """The framed message."""
-    return pages.render("recipient/body.html", lang, {"html": html, "subject": HEADING.subject, "script": script})
+    given = {"html": html, "subject": HEADING.subject, "script": script, "easy": easy}
+    return pages.render("recipient/body.html", lang, given)
 
 
 def draw_print(pages: Pages, lang: str = "en", html: str | None = HTML) -> str:
@@ -391,7 +392,8 @@ class _Handler(BaseHTTPRequestHandler):
         if name.startswith("static/"):
             self._static(name.removeprefix("static/"))
         elif name == "framed":
-            self._answer(200, draw_body(self.server.pages, lang).encode(), "text/html; charset=utf-8", BODY_CSP)
+            body = draw_body(self.server.pages, lang, easy=options.get("view") == "easy")
+            self._answer(200, body.encode(), "text/html; charset=utf-8", BODY_CSP)
         elif name == "print":
             self._answer(200, draw_print(self.server.pages, lang).encode(), "text/html; charset=utf-8", BODY_CSP)
         elif name in PAGES:
