@@ -183,7 +183,9 @@ class Lab:
 
         await self.listen(address, self.site_port, talk, server_tls(pair or self.authority.server(host)))
 
-    def prober(self, *, validating: bool = True, seconds: float = 8.0, source: Source | None = None) -> Prober:
+    def prober(
+        self, *, validating: bool = True, seconds: float = 8.0, source: Source | None = None, **more: Any
+    ) -> Prober:
         resolver, now = Resolver(self.dns, validating=validating), (source or Source()).now
         return Prober(
             resolver,
@@ -201,7 +203,7 @@ class Lab:
             now,
             lambda address: address.startswith("127."),
             seconds=seconds,
-            patience=seconds + 1,
+            **{"patience": seconds + 1, **more},
         )
 
 
