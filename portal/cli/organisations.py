@@ -271,6 +271,27 @@ def route_level(
     in_house(work)
 
 
+@route_app.command("look")
+def route_look(
+    domain: Annotated[str, typer.Argument(help="A domain of recipients.")],
+    level: Annotated[str, typer.Option(help="encrypt or verify.")] = "encrypt",
+) -> None:
+    """Look at a domain's mail hosts now, from this machine, and say what would come of its mail."""
+
+    async def work(house: "House") -> None:
+        from portal.model.routes import Level
+
+        try:
+            found = await house.verdicts.verdict(domain, Level(level))
+        except ValueError:
+            raise InputRefused("Give a domain name, and encrypt or verify as the level.") from None
+        for line in found.transcript:
+            out.print(line, markup=False)
+        out.print(f"{found.outcome} by {found.rule}", markup=False)
+
+    in_house(work)
+
+
 @route_app.command("set")
 def route_set(
     value: Annotated[str, typer.Argument(help="An address, or a domain of recipients.")],

@@ -30,7 +30,7 @@ STANDS = {
 _FRESH = timedelta(minutes=1)
 _MOST_ADDRESSES = 5  # Postfix tries as many (smtp_mx_address_limit)
 _MOST_HOSTS = 10
-_MOST_REMEMBERED = 5_000
+_MOST_REMEMBERED = 2_000
 _MOST_WAITING = 1_000
 _SLOW_SECONDS = 1.0
 
