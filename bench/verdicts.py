@@ -56,7 +56,9 @@ async def _round(
     prober = lab.prober(seconds=30.0)
     waiting = good + slow
     random.Random(1).shuffle(waiting)
-    known, took, late = set(slow), [], []
+    known = set(slow)
+    took: list[float] = []
+    late: list[float] = []
     wrong: list[str] = []
 
     async def ask() -> None:
