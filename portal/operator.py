@@ -31,6 +31,7 @@ class Operator:
     def __init__(self, house: House, actor: str) -> None:
         self._house = house
         self.lifecycle = Lifecycle(house.db, house.source)
+        self.release = house.release()
         self.by = By(Who.OPERATOR, actor)
         self._messages = house.messages()
 

@@ -31,6 +31,14 @@ _MAIL = (
 INERT = "default-src 'none'; sandbox"
 """For what is downloaded: if a browser shows it after all, it can do nothing."""
 
+SHOWN = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+"""For a picture or text that the browser shows in a document that it makes itself, with styles of its own."""
+SHOWN_PDF = (
+    "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors "
+    "'none'"
+)
+"""For a PDF in the browser's viewer, which refuses a sandbox; a PDF's own scripts run in the viewer's process, and reach no page."""
+
 
 def framed_mail(script_hash: str) -> str:
     """For the document with the mail: a second wall that holds without the sanitiser. Scripts run only to tell the height."""
