@@ -60,11 +60,13 @@ def preview_type(media_type: str, declared: str, size: int) -> str | None:
 
 def as_text(content: bytes) -> str | None:
     """Bytes as text, by their byte order mark, else UTF-8, else windows-1252; None for what has signs that no text has."""
-    bom = content[:2] in (b"\xff\xfe", b"\xfe\xff")
-    try:
-        text = content.decode("utf-16" if bom else "utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("cp1252", "replace")
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        text = content.decode("utf-16", "replace")
+    else:
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = content.decode("cp1252", "replace")
     return None if _NOT_IN_TEXT.search(text) else text
 
 

@@ -32,12 +32,8 @@ INERT = "default-src 'none'; sandbox"
 """For what is downloaded: if a browser shows it after all, it can do nothing."""
 
 SHOWN = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
-"""For a picture or text that the browser shows in a document that it makes itself, with styles of its own."""
-SHOWN_PDF = (
-    "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors "
-    "'none'"
-)
-"""For a PDF in the browser's viewer, which refuses a sandbox; a PDF's own scripts run in the viewer's process, and reach no page."""
+"""For an attachment that the browser shows in a document that it makes itself, with styles of its own. Chromium's PDF viewer works in
+a sandbox too: it is a page of the browser's, and only the document around it is bound."""
 
 
 def framed_mail(script_hash: str) -> str:

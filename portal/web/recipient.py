@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from portal.db.audit import Seen
 from portal.mime import Part
-from portal.mime.names import PDF, preview_type
+from portal.mime.names import preview_type
 from portal.model.access import Purpose, Reader
 from portal.model.errors import NoLongerReadable, NotFound
 from portal.model.ids import DeliveryId, ReplyId, is_id
@@ -19,7 +19,7 @@ from portal.model.message import DeliveryState
 from portal.reading.read import Download, InboxLine, SentReply, View
 from portal.web import ranges
 from portal.web.forms import read_form
-from portal.web.headers import INERT, SHOWN, SHOWN_PDF, framed_mail, printed_mail
+from portal.web.headers import INERT, SHOWN, framed_mail, printed_mail
 from portal.web.languages import direction
 from portal.web.site import OFFER_COOKIE, Visit
 from portal.web.templating import body_script_hash
@@ -268,7 +268,7 @@ async def attachment_view(visit: Visit) -> Response:
     shown = await visit.site.reading.preview(reader, *await _part_id(visit, reader))
     headers = {
         "content-disposition": disposition(shown.name, "inline"),
-        "content-security-policy": SHOWN_PDF if shown.media_type == PDF else SHOWN,
+        "content-security-policy": SHOWN,
         "content-length": str(shown.size),
     }
     return _sent(visit, shown, 200, headers)
