@@ -17,7 +17,7 @@ from portal.db.engine import Database, Stale
 from portal.db.messages import MessageRow
 from portal.lifecycle.end import WORKER
 from portal.model.errors import NotFound
-from portal.model.events import By, CertificateIssued, ReportRead
+from portal.model.events import By, CertificateIssued, MessageDisposed, ReportRead
 from portal.model.ids import CertificateId, EventId, OrgId
 from portal.sealing.sign import NoteSigner
 
@@ -94,7 +94,7 @@ class Certificates:
         return certificate
 
     async def _line(self, message: MessageRow) -> str:
-        """A message: its life, and a hash of every event on record about it."""
+        """A message: its life, and a hash of every event on record about it, up to its end: looks at what is left come later."""
         async with self._db.read() as tx:
             parts = await deliveries.of_message(tx, message.id)
             policy = await deliveries.policy_name(tx, message.id)
@@ -112,6 +112,8 @@ class Certificates:
                 found = await audit.page(tx, Filter(message_id=message.id), after, _PAGE)
             for one in found:
                 digest.update(evidence_line(one))
+                if one.kind == MessageDisposed.__name__:
+                    return digest.hexdigest()
             if len(found) < _PAGE:
                 return digest.hexdigest()
             after = EventId(found[-1].id)
