@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from portal.assembly import blob_store, keyring, submission
+from portal.assembly import blob_store, keyring, scanner, submission
 from portal.clock import Source
 from portal.db import grants, messages, orgs, outbox
 from portal.db.engine import Database
 from portal.db.revision import head
 from portal.lifecycle.dispose import orphans
-from portal.model.errors import NotFound, PortalError
+from portal.model.errors import NotFound, PortalError, StorageAway
 from portal.model.ids import BlobKey
 from portal.settings import Settings
 
@@ -48,6 +48,7 @@ async def examine(settings: Settings) -> list[Finding]:
             ("content", look.content),
             ("orphan blobs", look.orphans),
             ("outbox", look.outbox),
+            *((("scanner", lambda: _scanner(settings)),) if settings.clamd else ()),
         ]
         return [await _found(name, check) for name, check in checks]
     finally:
@@ -71,6 +72,15 @@ async def _found(name: str, check: Callable[[], Awaitable[str]]) -> Finding:
 async def _submission(settings: Settings) -> str:
     said = await submission(settings).check()
     return f"{said.host} answers over {said.tls}"
+
+
+async def _scanner(settings: Settings) -> str:
+    asked = scanner(settings)
+    assert asked is not None
+    try:
+        return f"{await asked.check()} answers"
+    except StorageAway:
+        raise _Wrong("clamd does not answer; mail of classes that require a scan waits for it") from None
 
 
 class _Look:
