@@ -42,10 +42,12 @@ async def scanned(scanner: Scanner, content: bytes, piece: int = 50_000) -> Find
 @asynccontextmanager
 async def imitated(act: Act) -> AsyncIterator[str]:
     """A clamd that does as `act` says; where it listens."""
-    tasks = set()
+    tasks: set[asyncio.Task[object]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.current_task())
+        task: asyncio.Task[object] | None = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
         try:
             await act(reader, writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):

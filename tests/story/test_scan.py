@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -282,7 +282,7 @@ async def test_taking_back_and_giving_back_leads_past_no_scan(alone: World, runn
     async def now() -> Any:
         return (await all_deliveries(world))[0]
 
-    acts = {
+    acts: dict[str, Callable[[Any], Awaitable[bool]]] = {
         "revoke": lambda one: operator.lifecycle.revoke(one, OPERATOR, "reason"),
         "restore": lambda one: operator.lifecycle.restore(one, OPERATOR, "reason"),
         "expire": lambda one: operator.lifecycle.expire(one, OPERATOR),
