@@ -14,6 +14,7 @@ from portal.db.revision import head
 from portal.lifecycle.dispose import orphans
 from portal.model.errors import NotFound, PortalError, StorageAway
 from portal.model.ids import BlobKey
+from portal.model.policy import Scan
 from portal.settings import Settings
 
 _STUCK_AFTER = timedelta(hours=1)
@@ -48,7 +49,7 @@ async def examine(settings: Settings) -> list[Finding]:
             ("content", look.content),
             ("orphan blobs", look.orphans),
             ("outbox", look.outbox),
-            *((("scanner", lambda: _scanner(settings)),) if settings.clamd else ()),
+            ("scanner", look.scanner),
         ]
         return [await _found(name, check) for name, check in checks]
     finally:
@@ -72,15 +73,6 @@ async def _found(name: str, check: Callable[[], Awaitable[str]]) -> Finding:
 async def _submission(settings: Settings) -> str:
     said = await submission(settings).check()
     return f"{said.host} answers over {said.tls}"
-
-
-async def _scanner(settings: Settings) -> str:
-    asked = scanner(settings)
-    assert asked is not None
-    try:
-        return f"{await asked.check()} answers"
-    except StorageAway:
-        raise _Wrong("clamd does not answer; mail of classes that require a scan waits for it") from None
 
 
 class _Look:
@@ -109,6 +101,20 @@ class _Look:
             for one in every:
                 ring.check(one.id, one.slug, {one.kek_id} | await grants.kek_ids(tx, one.id), secret=True)
         return f"the keyring holds every KEK of {len(every)} organisation(s)"
+
+    async def scanner(self) -> str:
+        asked = scanner(self._settings)
+        if asked is None:
+            async with self._db.read() as tx:
+                every = [policy for one in await orgs.every(tx) for policy in await orgs.policies_in_force(tx, one.id)]
+            waiting = sorted({one.name for one in every if one.scan is Scan.REQUIRED})
+            if waiting:
+                raise _Wrong(f"no clamd is set, and classes require a scan: {', '.join(waiting)}; their mail waits")
+            return "none is set; nothing is scanned"
+        try:
+            return f"{await asked.check()} answers"
+        except StorageAway:
+            raise _Wrong("clamd does not answer; mail of classes that require a scan waits for it") from None
 
     async def clock(self) -> str:
         """An event or message from the future shows a clock that was, or is, wrong."""

@@ -14,6 +14,7 @@ import pytest
 from portal.db import orgs
 from portal.db.tables import deliveries as deliveries_table
 from portal.db.tables import messages, outbox, renditions
+from portal.doctor import examine
 from portal.lifecycle.release import Release
 from portal.model.errors import InputRefused
 from portal.model.events import By, Who
@@ -432,3 +433,20 @@ async def test_a_class_can_not_require_what_is_not_there(world: World) -> None:
     assert answer.status_code == 303
     event = (await world.events("PolicySet"))[-1].detail
     assert (event["scan"], event["previews"]) == ("off", False)
+
+
+async def test_the_doctor_says_what_scans(scanned: World) -> None:
+    """Which version answers; that none does; that none is set where a class requires one."""
+
+    async def said(world: World, **more: str) -> tuple[bool, str]:
+        found = await examine(world.house.settings.model_copy(update=more))
+        (one,) = [one for one in found if one.name == "scanner"]
+        return one.ok, one.said
+
+    ok, words = await said(scanned)
+    assert (ok, words[:7]) == (True, "ClamAV ")
+    assert await said(scanned, clamd="") == (True, "none is set; nothing is scanned")
+    assert (await said(scanned, clamd=NOBODY))[0] is False
+    await asks(scanned, Scan.REQUIRED)
+    ok, words = await said(scanned, clamd="")
+    assert (ok, "default" in words) == (False, True)

@@ -56,7 +56,7 @@ async def _list(
         searched={"recipient": recipient, "sender": sender},
         kept=kept,
         narrowed=bool(wanted.named),
-        stopped=await visit.site.messages.stopped(view),
+        stopped=[] if wanted.named or before else await visit.site.messages.stopped(view),
         states=[state.value for state in DeliveryState],
         notices=NOTICES,
         classes=[one.name for one in await visit.site.classes((await visit.person()).by).every(view.org_id)],
