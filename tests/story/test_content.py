@@ -3,13 +3,16 @@
 import re
 import struct
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import httpx2
 import pytest
 
+from portal.db import orgs
 from portal.db.tables import deliveries
 from portal.mime.names import as_text, preview_type
+from portal.model.events import By, Who
 from portal.web.templating import body_script_hash
 from tests.story.seams import prepared, put, rows
 from tests.story.test_replying import draft, send
@@ -69,7 +72,7 @@ def attached(name: str, content: bytes, media_type: str = "application/octet-str
 
 
 def shown(name: str, content: bytes, media_type: str) -> dict[str, str]:
-    policy = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+    policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
     return file("inline", name, len(content), media_type) | {"content-security-policy": policy}
 
 
@@ -183,11 +186,6 @@ async def test_a_preview_is_a_view_of_its_own(world: World) -> None:
 
 async def test_the_class_of_the_message_allows_previews_or_not(world: World) -> None:
     """As it was when the message came; a stricter class later takes them away, never gives them."""
-    from dataclasses import replace
-
-    from portal.db import orgs
-    from portal.model.events import By, Who
-
     found = await orgs.policy_in_force(world.house.db, world.northside.id, "default")
     assert found is not None
     classes = world.house.classes(By(Who.OPERATOR, "dora"))

@@ -2,20 +2,22 @@
 
 import asyncio
 import re
+import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from portal.assembly import scanner
 from portal.db import orgs
 from portal.db.tables import deliveries as deliveries_table
 from portal.db.tables import messages, outbox, renditions
 from portal.doctor import examine
 from portal.lifecycle.release import Release
+from portal.lifecycle.rescan import Rescan
 from portal.model.errors import InputRefused
 from portal.model.events import By, Who
 from portal.model.message import READABLE, DeliveryState
@@ -70,14 +72,10 @@ async def states(world: World) -> list[str]:
     return [one.state.value for one in await all_deliveries(world)]
 
 
-@asynccontextmanager
-async def with_scanner(world: World, where: str) -> AsyncIterator[Any]:
-    """The worker of a portal whose setting names another scanner, on the same rows."""
+def rescan(world: World, where: str) -> Rescan:
+    """What the worker of a portal does whose setting names another scanner, on the same rows."""
     settings = world.house.settings.model_copy(update={"clamd": where})
-    from portal.assembly import scanner
-
-    house = replace(world.house, settings=settings, scanner=scanner(settings))
-    yield house.worker()
+    return replace(world.house, settings=settings, scanner=scanner(settings)).worker()._rescan
 
 
 async def told(world: World) -> list[tuple[str, str]]:
@@ -178,13 +176,12 @@ async def test_what_could_not_be_scanned_waits_where_a_scan_is_required(alone: W
     assert await states(world) == ["unscanned"] * 3
     assert sorted(await told(world)) == [("stopped", "done")] * 3
     assert "could not be checked for viruses" in world.text_for(CAROL)
-    worker = world.worker._rescan
     world.clock.forward(minutes=2)
-    assert await worker.run() == 0  # nothing is opened for a scanner that is away
+    assert await world.worker._rescan.run() == 0  # nothing is opened for a scanner that is away
     assert not await world.events("ScanOpened")
-    async with with_scanner(world, running.tcp) as found:
-        assert await found._rescan.run() == 2
-        assert await found._rescan.run() == 0
+    again = rescan(world, running.tcp)
+    assert await again.run() == 2
+    assert await again.run() == 0
     await world.worker.send_due()
     assert await states(world) == ["noticed", "noticed", "quarantined"]
     opened = await world.events("ScanOpened")
@@ -198,8 +195,7 @@ async def test_what_could_not_be_scanned_waits_where_a_scan_is_required(alone: W
     message = await alice.sign_in(world.token_for(ALICE))
     assert "All is well." in (await alice.get(message)).text
     world.clock.forward(hours=13)
-    async with with_scanner(world, running.tcp) as found:
-        await found._rescan.run()
+    await again.run()
     assert len(await world.events("ScanOpened")) == 2
     assert [row["rescan_at"] for row in await rows(world, messages)] == [None, None]
 
@@ -208,10 +204,10 @@ async def test_an_object_that_can_never_be_scanned_is_tried_ever_more_seldom(alo
     """Over clamd's limit: each try is on record, and there are a few dozen in a month rather than thousands."""
     await asks(alone, Scan.REQUIRED)
     await alone.deliver(letter(attachments=[("big.bin", "application/octet-stream", bytes(2_500_000))]))
-    async with with_scanner(alone, running.tcp) as worker:
-        for _ in range(60 * 8):
-            alone.clock.forward(minutes=3)
-            await worker._rescan.run()
+    again = rescan(alone, running.tcp)
+    for _ in range(60 * 8):
+        alone.clock.forward(minutes=3)
+        await again.run()
     assert await states(alone) == ["unscanned"]
     assert 8 <= len(await alone.events("ScanOpened")) <= 14
     (row,) = await rows(alone, messages)
@@ -247,9 +243,8 @@ async def test_an_admin_lets_it_through(alone: World, running: Clamd) -> None:
     alice = world.browser()
     message = await alice.sign_in(world.token_for(ALICE))
     assert (await alice.get(message)).status_code == 200
-    async with with_scanner(world, running.tcp) as worker:
-        world.clock.forward(minutes=2)
-        await worker._rescan.run()
+    world.clock.forward(minutes=2)
+    await rescan(world, running.tcp).run()
     assert await states(world) == ["quarantined", "quarantined"]
     assert (await alice.get(f"{message}/original.eml")).status_code == 404
     assert "Quarantined" in (await dora.get(f"/staff/messages/{first.message_id}")).text
@@ -348,8 +343,6 @@ async def test_a_scanner_that_hangs_costs_a_bounded_moment(
     tmp_path: Path, sqlite_template: Path, running: Clamd
 ) -> None:
     """Mail is taken all the same, by every relay at once, and unscanned by its class's word."""
-    import shutil
-
     shutil.copy(sqlite_template, tmp_path / "portal.db")
     (tmp_path / "portal.db").chmod(0o600)
     async with open_world(tmp_path, f"sqlite:///{tmp_path}/portal.db", clamd=running.path, clamd_seconds=1) as world:
