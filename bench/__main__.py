@@ -30,6 +30,7 @@ _ROWS: dict[str, Bench] = {
     "memory_slope_in": intake.memory_in,
     "memory_slope_out": downloads.memory_out,
     "download": downloads.download,
+    "open_beside_parse": downloads.open_beside_parse,
     "page": pages.page,
     "list_and_search": listing.list_and_search,
     "verdicts": verdicts.verdicts,

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import re
+import threading
+import time
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -10,8 +12,9 @@ from pathlib import Path
 from bench import fetch, house, processes
 from bench.house import Person, Prepared
 from bench.intake import MB, slopes
-from bench.lines import Line, Wrong, at_least, median
+from bench.lines import Line, Wrong, at_least, at_most, median
 from bench.mails import letter, scan
+from bench.opening import measured
 from bench.processes import Server
 
 
@@ -75,6 +78,50 @@ def download(made: Prepared, work: Path, quick: bool) -> list[Line]:
 
 def _fetch(server: Server, path: str, cookie: str, own: Prepared, times: int) -> list[float]:
     return fetch.finish(fetch.begin(server.port, path, cookie, own.folder / "plain", times))
+
+
+def open_beside_parse(made: Prepared, work: Path, quick: bool) -> list[Line]:
+    """The slowest hundredth of opens at 200 a second while messages of 25 MB are parsed for their first view, one after the other."""
+    seconds, ratios, figures = (2.0 if quick else 5.0), [], []
+    with house.copy(made, work / "copy") as own:
+        content, rounds = os.urandom(25 * MB), 1 if quick else 5
+        large = [
+            [
+                _sent(own, f"r{turn}n{number}", _large(f"r{turn}n{number}", content))
+                for number in range(3 if quick else 8)
+            ]
+            for turn in range(rounds)
+        ]
+        with processes.portal(own.folder) as portal:
+            for turn, messages in enumerate(large):
+                quiet, _ = measured(portal, own, "", seconds, 200, turn)
+                parsed: list[float] = []
+                parsing = threading.Thread(target=_first_views, args=(portal, messages, seconds, parsed))
+                parsing.start()
+                beside, _ = measured(portal, own, "", seconds, 200, turn + 1)
+                parsing.join()
+                if not parsed:
+                    raise Wrong("no message of 25 MB was parsed meanwhile")
+                ratios.append(beside.p99_ms / quiet.p99_ms)
+                figures.append((beside.p99_ms, quiet.p99_ms, len(parsed)))
+    p99, alone, count = (median([one[at] for one in figures]) for at in range(3))
+    figure = f"p99 {p99:.1f} ms at 200/s beside {count:.0f} parses of 25 MB"
+    return [at_most("open_beside_parse", figure, f"alone {alone:.1f} ms", ratios, 2.0, 1.5)]
+
+
+def _large(marker: str, content: bytes) -> bytes:
+    return letter(marker, "p0@patients.example", attachment=content)
+
+
+def _first_views(server: Server, messages: list[_Sent], seconds: float, parsed: list[float]) -> None:
+    """Opens one after the other as long as the load runs; notes how long each took."""
+    end = time.monotonic() + seconds
+    for one in messages:
+        began = time.monotonic()
+        if began >= end:
+            return
+        get(server, f"/messages/{one.delivery}", one.person.cookie)
+        parsed.append(time.monotonic() - began)
 
 
 def memory_out(made: Prepared, work: Path, quick: bool) -> list[Line]:

@@ -2,7 +2,7 @@
 
 capability          web       intake    worker
 seal                replies   yes       -
-open content        yes       no        replies, to hand them over
+open content        yes       no        replies, to hand them over; messages that wait for a scan
 open small fields   yes       no        yes
 submit mail         no        no        yes
 """
@@ -39,6 +39,8 @@ from portal.lifecycle.end import Lifecycle
 from portal.lifecycle.hold import Holds
 from portal.lifecycle.misdirected import Misdirected
 from portal.lifecycle.reclass import Reclass
+from portal.lifecycle.release import Release
+from portal.lifecycle.rescan import Rescan
 from portal.mail.submission import Submission
 from portal.mime import Renderer
 from portal.mime.pool import ProcessRenderer
@@ -57,6 +59,8 @@ from portal.phone.memory import MemoryTexter
 from portal.reading.read import Reading
 from portal.reply.compose import Compose, ReplyLimits
 from portal.reply.handover import Handover
+from portal.scan import Scanner
+from portal.scan.clamd import Clamd
 from portal.sealing.announce import Announcer
 from portal.sealing.open import EpochKeys, Fields, Opener
 from portal.sealing.seal import Sealer
@@ -133,6 +137,11 @@ def texter(settings: Settings) -> Texter | None:
     return WebhookTexter(settings.phone_url, secret, settings.phone_ca)
 
 
+def scanner(settings: Settings) -> Scanner | None:
+    """The virus scanner; None when there is none."""
+    return Clamd(settings.clamd, settings.clamd_seconds) if settings.clamd else None
+
+
 def identity_provider(settings: Settings, source: Source) -> IdentityProvider | None:
     """Where staff sign in beside passkeys; None when there is none."""
     if not settings.oidc_issuer:
@@ -170,6 +179,7 @@ class House:
     preparing: Preparing
     verdicts: Verdicts
     texter: Texter | None = None
+    scanner: Scanner | None = None
 
     def wake(self) -> None:
         self.wakes.set()
@@ -187,6 +197,7 @@ class House:
             self.announcer,
             self.preparing,
             self.wakes.set,
+            scanner=self.scanner,
             texts=bool(settings.phone_url),
             return_domain=settings.return_domain,
         )
@@ -233,7 +244,7 @@ class House:
             step_up=StepUp(db, fields, sessions, guard, desk, source, texts=bool(settings.phone_url)),
             throttle=Throttle(db, source, references_key),
             reading=Reading(db, opener, fields, self.sealer, self.renderer, source),
-            compose=Compose(db, opener, fields, self.sealer, limits, self.wake),
+            compose=Compose(db, opener, fields, self.sealer, limits, self.wake, self.scanner),
             asking=Asking(db, source, self.wake),
             setup=Setup(db, source, By(Who.STRANGER)),
             csrf=Csrf(tokens_key, settings.base_url, own_hosts=True),
@@ -278,6 +289,7 @@ class House:
             resend=Resend(db, self.announcer, source, self.wake),
             access_codes=AccessCodes(db, self.sealer, source),
             reclass=Reclass(db, source),
+            release=self.release(),
             misdirected=Misdirected(db, source, holds),
             holds=holds,
             disposition=self.disposition(),
@@ -287,7 +299,7 @@ class House:
             fallback=self.fallback,
             routes=self.routes(fields),
             probing=settings.probing,
-            classes=partial(Classes, db, source),
+            classes=self.classes,
             setup=partial(Setup, db, source),
             export=partial(Export, db, source),
             record=AuditReading(db, source),
@@ -334,12 +346,19 @@ class House:
             self.disposition(),
             self.desk(Fields(epochs)),
             News(db, self.sealer, Fields(epochs), source),
+            Rescan(db, opener, self.scanner, self.release(), source),
             source,
             self.wakes,
         )
 
     def disposition(self) -> Disposition:
         return Disposition(self.db, self.blobs, self.source, Certificates(self.db, self.note_signer(), self.source))
+
+    def release(self) -> Release:
+        return Release(self.db, self.announcer, self.source, self.wake)
+
+    def classes(self, by: By) -> Classes:
+        return Classes(self.db, self.source, by, scans=self.scanner is not None)
 
     def note_signer(self) -> NoteSigner:
         """Signs certificates; handed to disposition only, and to whoever prints the key they are checked by."""
@@ -404,7 +423,7 @@ async def open_house(settings: Settings, source: Source | None = None, *, secret
         house = House(
             settings, source, db, blobs, ring, sealer, announcer, renderer, asyncio.Event(), preparing, looking
         )
-        house.texter = texter(settings)
+        house.texter, house.scanner = texter(settings), scanner(settings)
         await house.check_keys(secret=secret)
         yield house
 

@@ -6,14 +6,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from portal.assembly import blob_store, keyring, submission
+from portal.assembly import blob_store, keyring, scanner, submission
 from portal.clock import Source
 from portal.db import grants, messages, orgs, outbox
 from portal.db.engine import Database
 from portal.db.revision import head
 from portal.lifecycle.dispose import orphans
-from portal.model.errors import NotFound, PortalError
+from portal.model.errors import NotFound, PortalError, StorageAway
 from portal.model.ids import BlobKey
+from portal.model.policy import Scan
 from portal.model.routes import Mode
 from portal.settings import Settings
 
@@ -50,6 +51,7 @@ async def examine(settings: Settings) -> list[Finding]:
             ("content", look.content),
             ("orphan blobs", look.orphans),
             ("outbox", look.outbox),
+            ("scanner", look.scanner),
         ]
         return [await _found(name, check) for name, check in checks]
     finally:
@@ -101,6 +103,20 @@ class _Look:
             for one in every:
                 ring.check(one.id, one.slug, {one.kek_id} | await grants.kek_ids(tx, one.id), secret=True)
         return f"the keyring holds every KEK of {len(every)} organisation(s)"
+
+    async def scanner(self) -> str:
+        asked = scanner(self._settings)
+        if asked is None:
+            async with self._db.read() as tx:
+                every = [policy for one in await orgs.every(tx) for policy in await orgs.policies_in_force(tx, one.id)]
+            waiting = sorted({one.name for one in every if one.scan is Scan.REQUIRED})
+            if waiting:
+                raise _Wrong(f"no clamd is set, and classes require a scan: {', '.join(waiting)}; their mail waits")
+            return "none is set; nothing is scanned"
+        try:
+            return f"{await asked.check()} answers"
+        except StorageAway:
+            raise _Wrong("clamd does not answer; mail of classes that require a scan waits for it") from None
 
     async def clock(self) -> str:
         """An event or message from the future shows a clock that was, or is, wrong."""

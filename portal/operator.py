@@ -31,6 +31,7 @@ class Operator:
     def __init__(self, house: House, actor: str) -> None:
         self._house = house
         self.lifecycle = Lifecycle(house.db, house.source)
+        self.release = house.release()
         self.by = By(Who.OPERATOR, actor)
         self._messages = house.messages()
 
@@ -63,6 +64,8 @@ class Operator:
         first = found.timelines[0].shown
         facts = f"accepted {_utc(first.delivery.accepted_at)}, {first.line.size} bytes, policy {first.line.policy}"
         lines = [f"message {found.id}: {facts}, kept until {_utc(first.line.retain_until)}"]
+        if first.line.scan:
+            lines.append(f"virus scan: {first.line.scan} {first.line.scan_said}".rstrip())
         lines += [f"held: {one.id}, {one.owner}, review {one.review_at.date()}" for one in found.holds]
         for one in found.timelines:
             d = one.shown.delivery

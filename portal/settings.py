@@ -110,6 +110,10 @@ class Settings(BaseSettings):
     """How long an unwrapped epoch key is kept in memory; 0 asks the key service each time."""
     drain_seconds: int = Field(20, ge=0, le=300)
     """How long a stop waits for what is in flight."""
+    clamd: str = ""
+    """The virus scanner: a clamd's `host:port`, or its socket's path `/run/clamav/clamd.ctl`. Empty: nothing is scanned."""
+    clamd_seconds: int = Field(60, ge=1, le=300)
+    """How long one message or file may wait for it, in all; then it counts as one that could not be scanned."""
     renderers: int = Field(2, ge=1, le=32)
     """Processes that parse mail."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -153,6 +157,13 @@ class Settings(BaseSettings):
     def _listen(cls, value: str) -> str:
         if value and not _LISTEN.match(value):
             raise ValueError("write it as host:port, [address]:port or unix:/path")
+        return value
+
+    @field_validator("clamd")
+    @classmethod
+    def _clamd(cls, value: str) -> str:
+        if value and not value.startswith("/") and (value.startswith("unix:") or not _LISTEN.match(value)):
+            raise ValueError("write it as host:port, [address]:port or /path/to/clamd.ctl")
         return value
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""The worker's loops: outgoing mail, expiry and reminders, disposition. Each turn claims, acts, settles.
+"""The worker's loops: outgoing mail, expiry and reminders, scans that failed, disposition. Each turn claims, acts, settles.
 
 A turn that fails is logged and comes again; a job whose worker dies comes back when its lease runs out. On a stop the
 mails in flight are finished and the other leases released.
@@ -16,6 +16,7 @@ from portal.db import orgs, outbox
 from portal.db.engine import Database
 from portal.lifecycle.dispose import Disposition
 from portal.lifecycle.end import Lifecycle
+from portal.lifecycle.rescan import Rescan
 from portal.model.errors import ContentDamaged, NotFound, PortalError, SubmissionFailed
 from portal.model.mails import LEASE, MailKind, wait_before
 from portal.notify.dispatch import Dispatch, NotNeeded
@@ -27,6 +28,7 @@ from portal.signin.recovery import HelpDesk
 _AT_ONCE = 8
 _LOOK_EVERY = 2.0
 _DAILY_LIFE = 30.0
+_RESCAN_EVERY = 20.0
 _DISPOSE_EVERY = 600.0
 
 
@@ -43,12 +45,13 @@ class Worker:
         disposition: Disposition,
         desk: HelpDesk,
         news: News,
+        rescan: Rescan,
         source: Source,
         wakes: asyncio.Event,
     ) -> None:
         self._db, self._dispatch, self._handover = db, dispatch, handover
         self._reminders, self._lifecycle, self._disposition, self._desk = reminders, lifecycle, disposition, desk
-        self._news = news
+        self._news, self._rescan = news, rescan
         self._source, self._wakes = source, wakes
         self._holder = source.new_id()
         self._stopping = asyncio.Event()
@@ -59,6 +62,7 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._mails())
             group.create_task(self._every(_DAILY_LIFE, self._daily_life))
+            group.create_task(self._every(_RESCAN_EVERY, self._rescan.run))
             group.create_task(self._every(_DISPOSE_EVERY, self._dispose))
 
     def stop(self) -> None:

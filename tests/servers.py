@@ -105,6 +105,59 @@ def postgres() -> Iterator[Postgres]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+PATTERN = b"PORTAL-HARMLESS-STRING-THAT-ITS-OWN-TESTS-CALL-A-VIRUS"
+"""What the tests' own signature finds, wherever it stands. It harms nobody."""
+SIGNATURE = "Portal.Test.Harmless"
+
+
+class Clamd:
+    """A running clamd that knows one signature. `where` is what the setting says: a socket's path, or `host:port`."""
+
+    def __init__(self, server: "subprocess.Popen[bytes]", path: Path, port: int) -> None:
+        self.server, self.path, self.tcp = server, str(path), f"127.0.0.1:{port}"
+
+    def hang(self) -> None:
+        """It goes on listening and answers nobody, until `go_on`."""
+        self.server.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self.server.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def clamd(**options: str) -> Iterator[Clamd]:
+    """clamd in a folder of its own, with a signature database of one line; takes streams up to 2 MB."""
+    program = shutil.which("clamd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        pytest.fail("clamd is not installed: apt-get install clamav-daemon", pytrace=False)
+    folder, port = Path(tempfile.mkdtemp(prefix="portal-clamd-")), free_port()
+    try:
+        (folder / "own.ndb").write_text(f"{SIGNATURE}:0:*:{PATTERN.hex()}\n")
+        said = {
+            "DatabaseDirectory": folder,
+            "LocalSocket": folder / "clamd.ctl",
+            "TCPSocket": port,
+            "TCPAddr": "127.0.0.1",
+            "Foreground": "yes",
+            "StreamMaxLength": "2M",
+            "AlertExceedsMax": "yes",
+            **options,
+        }
+        (folder / "clamd.conf").write_text("".join(f"{name} {value}\n" for name, value in said.items()))
+        with (folder / "log").open("wb") as log:
+            command = [program, f"--config-file={folder / 'clamd.conf'}"]
+            server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+        try:
+            _await_port(port, server, folder / "log")
+            yield Clamd(server, folder / "clamd.ctl", port)
+        finally:
+            server.send_signal(signal.SIGCONT)
+            server.kill()
+            server.wait()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _postgres_binaries() -> Path:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
     if found:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0006_verdicts"
-down_revision = "0003_staff"
+down_revision = "0004_scan"
 branch_labels = None
 depends_on = None
 

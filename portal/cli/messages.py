@@ -29,7 +29,8 @@ def message_list(
     sender: Annotated[str | None, typer.Option(help="Exact address.")] = None,
     recipient: Annotated[str | None, typer.Option(help="Exact address.")] = None,
     state: Annotated[
-        str | None, typer.Option(help="held, noticed, opened, replied, expired, revoked, disposed.")
+        str | None,
+        typer.Option(help="held, noticed, opened, replied, expired, revoked, disposed, quarantined, unscanned."),
     ] = None,
     before: Annotated[str | None, typer.Option(help="Go on from the delivery with this id.")] = None,
     limit: int = 50,
@@ -86,6 +87,12 @@ def message_revoke(message: Message, org: Org, reason: Reason, delivery: One = N
 def message_restore(message: Message, org: Org, reason: Reason, delivery: One = None) -> None:
     """Give a revoked message back."""
     _each(org, message, delivery, lambda op, one: op.lifecycle.restore(one, op.by, reason), "restored")
+
+
+@message_app.command("release")
+def message_release(message: Message, org: Org, reason: Reason, delivery: One = None) -> None:
+    """Let a message that waits for the virus scanner go on, unscanned: its notice goes out."""
+    _each(org, message, delivery, lambda op, one: op.release.let_through(one, op.by, reason), "released")
 
 
 @message_app.command("expire")

@@ -362,14 +362,20 @@ def policy_set(
     unverified_notice: Annotated[
         bool, typer.Option(help="Whether a notice may go over hops whose TLS nobody verified.")
     ] = True,
+    scan: Annotated[
+        str,
+        typer.Option(
+            help="The virus scanner: off, tried (goes on where it can't be scanned) or required (waits then)."
+        ),
+    ] = "tried",
+    previews: Annotated[bool, typer.Option(help="Whether pictures, PDF and text are shown in the browser.")] = True,
 ) -> None:
     """Put a new version of a policy class into force, or make a class. Messages already taken keep theirs."""
 
     async def work(house: "House") -> None:
         from portal.model.assurance import Assurance
         from portal.model.ids import PolicyId
-        from portal.model.policy import Policy
-        from portal.orgs.classes import Classes
+        from portal.model.policy import Policy, Scan
         from portal.orgs.setup import Setup
         from portal.web.languages import LANGUAGES
 
@@ -378,6 +384,8 @@ def policy_set(
             raise InputRefused("Assurance is 1, 2 or 3.")
         if notice_language not in (None, *LANGUAGES):
             raise InputRefused(f"The portal speaks {', '.join(LANGUAGES)}.")
+        if scan not in tuple(Scan):
+            raise InputRefused(f"--scan is {', '.join(Scan)}.")
         reminder = (5 if life_days > 5 else None) if reminder_days is None else reminder_days or None
         wanted = Policy(
             id=PolicyId(""),
@@ -392,8 +400,10 @@ def policy_set(
             warn_days=min(3, life_days) if warn_days is None else warn_days,
             notice_language=notice_language,
             unverified_notice=unverified_notice,
+            scan=Scan(scan),
+            previews=previews,
         )
-        made = await Classes(house.db, house.source, operator()).set(organisation.id, wanted)
+        made = await house.classes(operator()).set(organisation.id, wanted)
         out.print(f"{made.name} {made.version} is in force.", markup=False)
 
     in_house(work)

@@ -22,6 +22,7 @@ from portal.model.errors import InputRefused, NotFound
 from portal.model.events import MessagesListed, ReportRead
 from portal.model.ids import DeliveryId, MessageId, OrgId, RecipientId, is_id
 from portal.model.mails import MailKind
+from portal.model.message import DeliveryState
 from portal.model.parties import address
 from portal.model.routes import Outcome, Rule
 from portal.sealing import Field
@@ -31,7 +32,7 @@ from portal.sealing.seal import Sealer
 PAGE = 50
 MOST_AT_ONCE = 200
 """Deliveries that one act takes."""
-_TO_SENDERS = (MailKind.EXPIRING.value, MailKind.UNREAD.value, MailKind.UNDELIVERED.value)
+_TO_SENDERS = (MailKind.STOPPED.value, MailKind.EXPIRING.value, MailKind.UNREAD.value, MailKind.UNDELIVERED.value)
 _MOST_EVENTS = 500
 _SEEN = ("MessageOpened", "AttachmentOpened", "OriginalDownloaded")
 
@@ -167,6 +168,15 @@ class Messages:
         )
         await self._db.record(event)
         return Page(shown, shown[-1].delivery.id if len(lines) > limit else None)
+
+    async def stopped(self, view: View) -> list[str]:
+        """The states of messages that the virus scanner stopped, of those that there are; it says of none which."""
+        async with self._db.read() as tx:
+            return [
+                state.value
+                for state in (DeliveryState.UNSCANNED, DeliveryState.QUARANTINED)
+                if await overview.page(tx, view.org_id, Wanted(state=state), None, 1, view.own)
+            ]
 
     async def message(self, view: View, message_id: str, query: str = "message") -> Message:
         """Raises NotFound for one that is not there, or not for this asker: alike."""

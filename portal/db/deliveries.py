@@ -18,6 +18,8 @@ from portal.model.events import (
     DeliveryDisposed,
     DeliveryExpired,
     DeliveryExtended,
+    DeliveryQuarantined,
+    DeliveryReleased,
     DeliveryRestored,
     DeliveryRevoked,
     NoticeBounced,
@@ -27,11 +29,13 @@ from portal.model.events import (
     ReplySubmitted,
 )
 from portal.model.ids import DeliveryId, EpochId, MessageId, OrgId, RecipientId
-from portal.model.message import READABLE, DeliveryState, Progress
+from portal.model.message import READABLE, DeliveryState, Progress, Stopped
 from portal.model.policy import Policy
 
 _DAY = timedelta(days=1)
 _READABLE = sorted(state.value for state in READABLE)
+_MORTAL = [*_READABLE, DeliveryState.UNSCANNED.value]
+"""What time ends: one that waits for a scan dies unread too, and its sender hears of it."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Delivery:
     state: DeliveryState
     needs: Assurance
     reply_allowed: bool
+    previews: bool
+    stopped: Stopped | None
     sender_hash: bytes
     policy_name: str
     accepted_at: datetime
@@ -62,13 +68,14 @@ class Delivery:
 
     @property
     def progress(self) -> Progress:
-        return Progress(self.noticed_at, self.opened_at, self.replied_at)
+        return Progress(self.noticed_at, self.opened_at, self.replied_at, self.stopped)
 
 
 def delivery(row: Row[Any]) -> Delivery:
     """A delivery out of a row with the columns of its table."""
     values = {name: getattr(row, name) for name in Delivery.__dataclass_fields__}
     values["state"], values["needs"] = DeliveryState(row.state), Assurance(row.needs)
+    values["stopped"] = Stopped(row.stopped) if row.stopped else None
     return Delivery(**values)
 
 
@@ -89,9 +96,9 @@ async def _some(tx: ReadTx, statement: Select[Any]) -> list[Delivery]:
 
 
 async def past_their_end(tx: ReadTx, now: datetime, limit: int) -> list[Delivery]:
-    """Readable deliveries whose time is up."""
+    """Deliveries that have not ended and whose time is up."""
     return await _some(
-        tx, select(t).where(t.c.state.in_(_READABLE), t.c.expires_at <= now).order_by(t.c.expires_at).limit(limit)
+        tx, select(t).where(t.c.state.in_(_MORTAL), t.c.expires_at <= now).order_by(t.c.expires_at).limit(limit)
     )
 
 
@@ -119,7 +126,7 @@ def _past_retention(now: datetime) -> Select[Any]:
 
 async def to_warn_of(tx: ReadTx, now: datetime, limit: int) -> list[Delivery]:
     """Unread deliveries, soon at their end, whose sender is to be told."""
-    unread = t.c.state.in_([DeliveryState.HELD.value, DeliveryState.NOTICED.value])
+    unread = t.c.state.in_([DeliveryState.HELD.value, DeliveryState.NOTICED.value, DeliveryState.UNSCANNED.value])
     return await _some(tx, select(t).where(unread, t.c.warn_at <= now, t.c.expires_at > now).limit(limit))
 
 
@@ -129,8 +136,9 @@ async def warned(tx: BookkeepingTx, delivery_id: DeliveryId) -> bool:
 
 
 async def raise_class(tx: WriteTx[ClassRaised], delivery: Delivery, policy: Policy, needs: Assurance) -> bool:
-    """Puts a delivery under another class. Its time and its state stay."""
-    return await _set(tx, delivery, policy_name=policy.name, needs=int(needs))
+    """Puts a delivery under another class, which may forbid previews. Its time and its state stay."""
+    previews = delivery.previews and policy.previews
+    return await _set(tx, delivery, policy_name=policy.name, needs=int(needs), previews=previews)
 
 
 async def raise_message(tx: WriteTx[ClassRaised], message_id: MessageId, policy: Policy) -> None:
@@ -178,6 +186,17 @@ async def _set(tx: BookkeepingTx, delivery: Delivery, **values: object) -> bool:
 
 async def end(tx: WriteTx[Ends], delivery: Delivery, state: DeliveryState, reason: str) -> bool:
     return await _set(tx, delivery, state=state.value, ended_at=tx.event.at, end_reason=reason)
+
+
+async def quarantine(tx: WriteTx[DeliveryQuarantined], delivery: Delivery) -> bool:
+    """Of the same message, what has ended is marked too: given back, it is quarantined."""
+    marked = (t.c.message_id == delivery.message_id, t.c.id != delivery.id)
+    await tx.change(update(t).where(*marked).values(stopped=Stopped.INFECTED.value))
+    return await _set(tx, delivery, state=DeliveryState.QUARANTINED.value, stopped=Stopped.INFECTED.value)
+
+
+async def release(tx: WriteTx[DeliveryReleased], delivery: Delivery, state: DeliveryState) -> bool:
+    return await _set(tx, delivery, state=state.value, stopped=None)
 
 
 async def bring_back(

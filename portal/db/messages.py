@@ -19,8 +19,15 @@ from portal.db.tables import (
     replies,
     reply_files,
 )
-from portal.db.tx import ReadTx, WriteTx
-from portal.model.events import CertificateIssued, ClassRaised, DeliveryExtended, MessageDisposed
+from portal.db.tx import BookkeepingTx, ReadTx, WriteTx
+from portal.model.events import (
+    CertificateIssued,
+    ClassRaised,
+    DeliveryExtended,
+    DeliveryQuarantined,
+    DeliveryReleased,
+    MessageDisposed,
+)
 from portal.model.ids import BlobKey, DeliveryId, EpochId, MessageId, OrgId, PartId, RecipientId
 from portal.model.message import DeliveryState
 
@@ -45,7 +52,7 @@ def add_message(**values: Any) -> Statement:
 
 
 def add_delivery(**values: Any) -> Statement:
-    return Statement(_ADD_DELIVERY, _row(deliveries, **values, state=DeliveryState.HELD.value))
+    return Statement(_ADD_DELIVERY, _row(deliveries, **values))
 
 
 def add_received(**values: Any) -> Statement:
@@ -154,6 +161,8 @@ class MessageRow:
     sender_sealed: bytes
     epoch_id: EpochId
     attachments: int | None
+    scan: str | None
+    scan_said: str | None
     accepted_at: datetime
     retain_until: datetime
     disposed_at: datetime | None
@@ -201,6 +210,42 @@ async def forget_content(tx: WriteTx[MessageDisposed], message_id: MessageId) ->
     await tx.change(update(replies).where(replies.c.message_id == message_id).values(text_sealed=None))
     values = {"heading_sealed": None, "blob_key": None, "disposed_at": tx.event.at, "uncertified_at": tx.event.at}
     await tx.change(update(messages).where(messages.c.id == message_id).values(values))
+
+
+# -- those that wait for a scan
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A message that waits for a scan, and how it could not be scanned last."""
+
+    id: MessageId
+    org_id: OrgId
+    blob_key: BlobKey | None
+    accepted_at: datetime
+    rescan_at: datetime
+
+
+async def to_rescan(tx: ReadTx, now: datetime, limit: int) -> list[Waiting]:
+    """Messages whose next scan is due, the longest due first."""
+    c = messages.c
+    statement = select(c.id, c.org_id, c.blob_key, c.accepted_at, c.rescan_at)
+    rows = await tx.rows(statement.where(c.rescan_at <= now).order_by(c.rescan_at).limit(limit))
+    return [Waiting(row.id, row.org_id, row.blob_key, row.accepted_at, row.rescan_at) for row in rows]
+
+
+async def rescan_later(tx: BookkeepingTx, waiting: Waiting, at: datetime | None, said: str | None = None) -> bool:
+    """When it is scanned again, None for never; says whether nobody else was faster."""
+    same = (messages.c.id == waiting.id, messages.c.rescan_at == waiting.rescan_at)
+    values: dict[str, Any] = {"rescan_at": at} if said is None else {"rescan_at": at, "scan_said": said}
+    return await tx.change(update(messages).where(*same).values(values)) == 1
+
+
+async def scanned(
+    tx: WriteTx[DeliveryQuarantined | DeliveryReleased], message_id: MessageId, scan: str, said: str
+) -> None:
+    """What the last scan found."""
+    await tx.change(update(messages).where(messages.c.id == message_id).values(scan=scan, scan_said=said))
 
 
 async def uncertified(tx: ReadTx, limit: int) -> list[MessageRow]:

@@ -40,7 +40,7 @@ from portal.model.events import (
     RelayDomainsSet,
 )
 from portal.model.ids import CredentialId, EpochId, KekId, MessageId, OrgId, PolicyId, RelayId
-from portal.model.policy import Policy
+from portal.model.policy import Policy, Scan
 from portal.model.routes import Level, Mode
 
 
@@ -260,6 +260,13 @@ async def unverified_notice(tx: ReadTx, message_id: MessageId) -> bool:
     return row is None or bool(row[0])
 
 
+async def scan_of_message(tx: ReadTx, message_id: MessageId) -> Scan:
+    """What the class of this message asks of the virus scanner."""
+    statement = select(policies.c.scan).join(messages, messages.c.policy_id == policies.c.id)
+    row = await tx.row(statement.where(messages.c.id == message_id))
+    return Scan(row[0]) if row else Scan.REQUIRED
+
+
 # -- policies
 
 _POLICY = Hot(
@@ -278,6 +285,8 @@ _POLICY = Hot(
             policies.c.warn_days,
             policies.c.notice_language,
             policies.c.unverified_notice,
+            policies.c.scan,
+            policies.c.previews,
         )
         .join(organisations, organisations.c.id == policies.c.org_id)
         .where(policies.c.org_id == bindparam("org_id"), policies.c.name == bindparam("name"))
@@ -292,7 +301,9 @@ async def policy_in_force(db: Database, org_id: OrgId, name: str) -> tuple[Polic
     row = await db.row(_POLICY, org_id=org_id, name=name)
     if row is None:
         return None
-    language, id_, org, name, version, life, reminder, retention, reply, assurance, warn, spoken, unverified = row
+    language, id_, org, name, version, life, reminder, retention, reply, assurance, warn, spoken, unverified, *files = (
+        row
+    )
     policy = Policy(
         id=PolicyId(id_),
         org_id=OrgId(org),
@@ -306,13 +317,15 @@ async def policy_in_force(db: Database, org_id: OrgId, name: str) -> tuple[Polic
         warn_days=warn,
         notice_language=spoken,
         unverified_notice=bool(unverified),
+        scan=Scan(files[0]),
+        previews=bool(files[1]),
     )
     return policy, spoken or str(language)
 
 
 def _policy(row: Row[Any]) -> Policy:
     values = {name: getattr(row, name) for name in Policy.__dataclass_fields__}
-    return Policy(**{**values, "assurance": Assurance(row.assurance)})
+    return Policy(**{**values, "assurance": Assurance(row.assurance), "scan": Scan(row.scan)})
 
 
 async def policies_in_force(tx: ReadTx, org_id: OrgId) -> list[Policy]:
@@ -329,7 +342,7 @@ async def versions(tx: ReadTx, org_id: OrgId, name: str) -> list[tuple[Policy, d
 
 
 async def set_policy(tx: WriteTx[PolicySet], policy: Policy) -> None:
-    values = {**vars(policy), "assurance": int(policy.assurance), "set_at": tx.event.at}
+    values = {**vars(policy), "assurance": int(policy.assurance), "scan": policy.scan.value, "set_at": tx.event.at}
     await tx.change(insert(policies).values(values))
 
 

@@ -86,6 +86,9 @@ class Line:
     size: int
     retain_until: datetime
     held: bool
+    scan: str | None
+    """What the virus scanner found in the message: `clean`, `infected` or `unscanned`; None where it was not asked."""
+    scan_said: str
 
 
 def _lines() -> Select[Any]:
@@ -98,6 +101,8 @@ def _lines() -> Select[Any]:
             messages.c.epoch_id.label("sender_epoch"),
             messages.c.size,
             messages.c.retain_until,
+            messages.c.scan,
+            messages.c.scan_said,
             policies.c.name.label("class_name"),
             policies.c.version.label("class_version"),
             holds.on_delivery().label("held"),
@@ -119,6 +124,8 @@ def _line(row: Row[Any]) -> Line:
         size=row.size,
         retain_until=row.retain_until,
         held=bool(row.held),
+        scan=row.scan,
+        scan_said=row.scan_said or "",
     )
 
 
@@ -184,7 +191,7 @@ async def page(
 
 
 def _states(wanted: Wanted) -> tuple[DeliveryState, ...]:
-    """Those that can be among what is wanted; all seven where any can."""
+    """Those that can be among what is wanted; all where any can."""
     states = {wanted.state} if wanted.state else set(DeliveryState)
     if wanted.unread:
         states &= {DeliveryState.EXPIRED}

@@ -31,6 +31,7 @@ class Stored:
 
     target: Target
     reply_allowed: bool
+    previews: bool
     accepted_at: datetime
     asked_at: datetime | None
     heading_sealed: bytes | None
@@ -50,6 +51,7 @@ _STORED = Hot(
             t.c.expires_at,
             t.c.needs,
             t.c.reply_allowed,
+            t.c.previews,
             t.c.accepted_at,
             t.c.asked_at,
             messages.c.heading_sealed,
@@ -100,6 +102,7 @@ async def stored(db: Database, delivery_id: DeliveryId) -> Stored | None:
         expires,
         needs,
         reply,
+        previews,
         accepted,
         asked,
         heading,
@@ -111,7 +114,9 @@ async def stored(db: Database, delivery_id: DeliveryId) -> Stored | None:
     ids = (org_id, message_id, delivery_id, recipient_id)
     target = Target(*ids, DeliveryState(state), instant(expires), Assurance(needs))
     asked_at = None if asked is None else instant(asked)
-    return Stored(target, bool(reply), instant(accepted), asked_at, heading, blob, size, version, sealed)
+    return Stored(
+        target, bool(reply), bool(previews), instant(accepted), asked_at, heading, blob, size, version, sealed
+    )
 
 
 async def still_readable(db: Database, delivery_id: DeliveryId, now: datetime) -> bool:
@@ -157,6 +162,7 @@ _INBOX = Hot(
         .where(
             t.c.recipient_id == bindparam("recipient_id"),
             t.c.org_id == bindparam("org_id"),
+            t.c.stopped.is_(None),  # nobody is told of what the scanner stopped
             t.c.id < bindparam("before"),
         )
         .order_by(t.c.id.desc())

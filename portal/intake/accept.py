@@ -2,6 +2,7 @@
 
 Blob first, then one commit with message, deliveries, grants, links, notices and the event; only then does the edge say yes.
 The same message sent twice (the answer was lost) is known by its key and stored once. Nothing here can read what it stored.
+So a virus scanner, where there is one, looks while the bytes come in: what it found is there before any notice is queued.
 """
 
 import hashlib
@@ -37,10 +38,13 @@ from portal.model.errors import (
 from portal.model.events import MessageAccepted, Who
 from portal.model.events import SubmissionRefused as RefusedEvent
 from portal.model.ids import DeliveryId, MessageId, OrgId, RecipientId, ReplyId, is_id
-from portal.model.mails import MailKind
+from portal.model.mails import RESCAN_FIRST, MailKind
+from portal.model.message import Progress, Stopped
 from portal.model.parties import Address, address
 from portal.model.policy import DEFAULT_CLASS, SECURE_TAG, Policy, tag_of
+from portal.model.policy import Scan as ScanClass
 from portal.model.routes import Rule
+from portal.scan import Finding, Scan, Scanner, Verdict
 from portal.sealing import GrantFor, Holder, Kind, add_grant, chosen
 from portal.sealing.announce import Announcer
 from portal.sealing.chosen import check_code
@@ -56,10 +60,17 @@ class Acceptance:
     """One message on its way in (see `intake.Submission`)."""
 
     def __init__(
-        self, house: "House", relay: Relay, envelope: Envelope, container: Container, stream: SealedStream
+        self,
+        house: "House",
+        relay: Relay,
+        envelope: Envelope,
+        container: Container,
+        stream: SealedStream,
+        scan: Scan | None,
     ) -> None:
         self._house, self._relay, self._envelope = house, relay, envelope
-        self._container, self._stream = container, stream
+        self._container, self._stream, self._scan = container, stream, scan
+        self._finding: Finding | None = None
         self._digest = hashlib.sha256()
         self._head = bytearray()
         self._in_hand: list[bytes] | None = []
@@ -74,9 +85,13 @@ class Acceptance:
             if self._stream.size + len(piece) > IN_HAND_BYTES:
                 self._in_hand = None
         await self._stream.write(piece)
+        if self._scan is not None:
+            await self._scan.write(piece)
 
     async def abort(self) -> None:
         self._in_hand = None
+        if self._scan is not None:
+            self._scan.close()
         await self._stream.abort()
 
     async def commit(self) -> Accepted:
@@ -102,6 +117,7 @@ class Acceptance:
             await self.abort()
             await house.refused(relay, self._envelope, type(error).__name__)
             raise
+        self._finding = await self._found()
         await self._stream.commit()
         for _ in range(3):
             try:
@@ -114,10 +130,26 @@ class Acceptance:
                     return Accepted(None, again=True)
                 continue
             house.wake()
-            if self._in_hand is not None:
+            if self._in_hand is not None and self._stopped() is None:
                 house.preparing.later(self._container, self._in_hand)
             return Accepted(MessageId(self._container.id))
         raise StorageAway("other transactions kept storing the same message")
+
+    async def _found(self) -> Finding | None:
+        """What the scanner found; None where the class does not ask, or tries and there is no scanner."""
+        asked = self._wish.policy.scan
+        if self._scan is not None and asked is not ScanClass.OFF:
+            return await self._scan.finding()
+        if self._scan is not None:
+            self._scan.close()
+        return Finding(Verdict.UNKNOWN, "no scanner is set") if asked is ScanClass.REQUIRED else None
+
+    def _stopped(self) -> Stopped | None:
+        if self._finding is None or self._finding.verdict is Verdict.CLEAN:
+            return None
+        if self._finding.verdict is Verdict.INFECTED:
+            return Stopped.INFECTED
+        return Stopped.UNSCANNED if self._wish.policy.scan is ScanClass.REQUIRED else None
 
     def _key(self, message_id: str) -> bytes:
         """What makes two transactions the same message (relay.md, "Sent twice")."""
@@ -131,8 +163,8 @@ class Acceptance:
 
     async def _change(self, key: bytes, cover: Cover, people: "dict[Address, Person]") -> Change[MessageAccepted]:
         house, org_id, now = self._house, self._relay.org_id, self._house.source.now()
-        wish = self._wish
-        policy, language = wish.policy, wish.language
+        wish, finding, stopped = self._wish, self._finding, self._stopped()
+        policy = wish.policy
         message_id = MessageId(self._container.id)
         ids = [DeliveryId(house.source.new_id()) for _ in people]
         sender = await house.sealer.field(org_id, message_id, "sender", cover.sender.encode())
@@ -150,13 +182,16 @@ class Acceptance:
                 sender_hash=sender_hash,
                 sender_sealed=sender.sealed,
                 epoch_id=sender.epoch_id,
+                scan=finding.verdict.value if finding else None,
+                scan_said=(finding and finding.said) or None,
+                rescan_at=now + RESCAN_FIRST if stopped is Stopped.UNSCANNED else None,
                 accepted_at=now,
                 retain_until=policy.retain_until(now),
             )
         )
         came = self._came()
         for delivery_id, (who, person) in zip(ids, people.items(), strict=True):
-            rows += await self._delivery(delivery_id, person.id, policy, key, sender_hash, language, now)
+            rows += await self._delivery(delivery_id, person.id, key, sender_hash, stopped, now)
             rows += await self._given(delivery_id, person.id, now)
             rows += await self._verdict(delivery_id, came[who], now)
         if wish.thread:
@@ -176,6 +211,9 @@ class Acceptance:
             needs=int(wish.needs),
             access_code=wish.code_hash is not None,
             phone=wish.asked.phone is not None,
+            scan=finding.verdict.value if finding else None,
+            scan_said=(finding and finding.said) or None,
+            stopped=stopped and stopped.value,
         )
         return Change(event, tuple(rows))
 
@@ -183,16 +221,19 @@ class Acceptance:
         self,
         delivery_id: DeliveryId,
         recipient_id: RecipientId,
-        policy: Policy,
         key: bytes,
         sender_hash: bytes,
-        language: str,
+        stopped: Stopped | None,
         now: datetime,
     ) -> list[Statement]:
-        """The rows of one recipient, in the order in which they refer to each other."""
-        org_id, expires_at = self._relay.org_id, policy.expires_at(now)
+        """The rows of one recipient, in the order in which they refer to each other. Of what is stopped only the sender is told."""
+        org_id, policy, house = self._relay.org_id, self._wish.policy, self._house
+        expires_at = policy.expires_at(now)
         grant = await self._container.grant(Holder(GrantFor.DELIVERY, delivery_id, recipient_id))
-        link, job = await self._house.announcer.announce(org_id, delivery_id, MailKind.NOTICE, language, now)
+        if stopped is None:
+            told, job = await house.announcer.announce(org_id, delivery_id, MailKind.NOTICE, self._wish.language, now)
+        else:
+            told, job = [], outbox.job_for(house.source.new_id(), org_id, MailKind.STOPPED, delivery_id, now)
         return [
             messages.add_delivery(
                 id=delivery_id,
@@ -200,6 +241,9 @@ class Acceptance:
                 message_id=self._container.id,
                 recipient_id=recipient_id,
                 needs=int(self._wish.needs),
+                state=Progress(stopped=stopped).state().value,
+                stopped=stopped and stopped.value,
+                previews=policy.previews,
                 reply_allowed=policy.reply_allowed,
                 sender_hash=sender_hash,
                 policy_name=policy.name,
@@ -210,7 +254,7 @@ class Acceptance:
             ),
             messages.add_received(key=key, recipient_id=recipient_id, org_id=org_id, delivery_id=delivery_id),
             add_grant(grant),
-            *link,
+            *told,
             outbox.add(job),
         ]
 
@@ -283,6 +327,7 @@ class House:
         preparing: Preparing,
         wake: Callable[[], None],
         *,
+        scanner: Scanner | None = None,
         texts: bool = False,
         return_domain: str = "",
     ) -> None:
@@ -290,13 +335,15 @@ class House:
 
         `return_domain` is that of the Message-IDs of replies.
         """
-        self._texts, self._return_domain = texts, return_domain
+        self._scanner, self._texts, self._return_domain = scanner, texts, return_domain
         self.db, self.sealer, self.announcer = db, sealer, announcer
         self.preparing, self.source, self.wake = preparing, sealer.source, wake
 
     async def accept(self, relay: Relay, envelope: Envelope) -> Acceptance:
         container = self.sealer.container(relay.org_id, self.source.new_id())
-        return Acceptance(self, relay, envelope, container, await container.stream(Kind.ORIGINAL))
+        stream = await container.stream(Kind.ORIGINAL)
+        scan = await self._scanner.begin() if self._scanner else None
+        return Acceptance(self, relay, envelope, container, stream, scan)
 
     async def recipients(self, org_id: OrgId, wanted: list[Address]) -> dict[Address, Person]:
         """The recipients of these addresses, each once; new ones get their row with the message."""

@@ -24,7 +24,7 @@ _REFUSED = {
     Step.REVOKE: "It is taken back or destroyed already.",
     Step.RESTORE: "Only what was taken back can be given back.",
     Step.EXPIRE: "It has ended already.",
-    Step.EXTEND: "What was taken back or destroyed can't be extended. Give it back first.",
+    Step.EXTEND: "What was taken back, quarantined or destroyed can't be extended.",
 }
 E = TypeVar("E", DeliveryExpired, DeliveryRevoked, DeliveryRestored, DeliveryExtended)
 

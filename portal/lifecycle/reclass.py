@@ -11,7 +11,7 @@ from portal.model.assurance import Assurance, Method, Proof, reach
 from portal.model.errors import InputRefused
 from portal.model.events import By, ClassRaised
 from portal.model.ids import MessageId, OrgId
-from portal.model.message import READABLE
+from portal.model.message import READABLE, DeliveryState
 from portal.model.policy import Policy
 
 
@@ -28,7 +28,7 @@ class Reclass:
             every = [one for one in await deliveries.of_message(tx, message_id) if one.org_id == org_id]
             before = await deliveries.policy_name(tx, message_id)
         wanted = classes.get(policy_name)
-        alive = [one for one in every if one.state in READABLE]
+        alive = [one for one in every if one.state in READABLE or one.state is DeliveryState.UNSCANNED]
         if wanted is None:
             raise InputRefused("There is no class of that name.", "policy_name")
         if not alive:

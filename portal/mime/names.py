@@ -14,8 +14,12 @@ from portal.mime.words import plain, unencoded
 
 PICTURES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 OPAQUE: Final = "application/octet-stream"
+PDF: Final = "application/pdf"
+TEXT: Final = "text/plain"
+MAX_TEXT_BYTES: Final = 1024 * 1024
 
 _NOT_IN_NAMES = re.compile(r'[/\\:*?"<>|%\s]+')
+_NOT_IN_TEXT = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|\Z)", re.IGNORECASE)
 _PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,10}\Z")
@@ -60,6 +64,28 @@ def sniffed(content: bytes) -> str:
     except Exception:
         return OPAQUE
     return str(kind.mime) if kind is not None else OPAQUE
+
+
+def preview_type(media_type: str, declared: str, size: int) -> str | None:
+    """What an attachment may be shown as in a browser, by its signature (`media_type`, as `sniffed` says); None when only downloaded.
+
+    Text has no signature: what is declared as plain text, and is none of the others, may be tried with `as_text`.
+    """
+    if media_type in PICTURES or media_type == PDF:
+        return media_type
+    return TEXT if media_type == OPAQUE and declared == TEXT and size <= MAX_TEXT_BYTES else None
+
+
+def as_text(content: bytes) -> str | None:
+    """Bytes as text, by their byte order mark, else UTF-8, else windows-1252; None for what has signs that no text has."""
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        text = content.decode("utf-16", "replace")
+    else:
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = content.decode("cp1252", "replace")
+    return None if _NOT_IN_TEXT.search(text) else text
 
 
 def safe_name(claimed: str, number: str, declared: str) -> str:

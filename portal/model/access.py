@@ -11,7 +11,7 @@ from typing import Literal
 from portal.model.assurance import Assurance
 from portal.model.events import Facts, Who
 from portal.model.ids import DeliveryId, MessageId, OrgId, RecipientId
-from portal.model.message import DeliveryState
+from portal.model.message import STOPPED, DeliveryState
 
 
 class Purpose(StrEnum):
@@ -21,6 +21,8 @@ class Purpose(StrEnum):
     BODY = "body"
     PRINT = "print"
     ATTACHMENT = "attachment"
+    PREVIEW = "preview"
+    """An attachment shown by the browser itself, in a document of its own."""
     ORIGINAL = "original"
     QUOTE = "quote"
     """The heading of a message shown above the reply that is being written."""
@@ -78,7 +80,7 @@ def facts(reader: Reader, target: Target, at: datetime) -> Facts:
     )
 
 
-Reason = Literal["foreign", "expired", "revoked", "disposed", "assurance"]
+Reason = Literal["foreign", "expired", "revoked", "disposed", "stopped", "assurance"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ def may_read(reader: Reader, target: Target, purpose: Purpose, now: datetime, pa
     """Whether `reader` may have this content now. Foreign is decided first: nothing else is told of what is not yours."""
     if (reader.org_id, reader.recipient_id) != (target.org_id, target.recipient_id):
         return Deny("foreign")
+    if target.state in STOPPED:
+        return Deny("stopped")
     if target.state is DeliveryState.REVOKED:
         return Deny("revoked")
     if target.state is DeliveryState.DISPOSED:

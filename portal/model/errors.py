@@ -141,6 +141,16 @@ class TooManyDrafts(InputRefused):
     """A message has as many unsent replies with files as it can have."""
 
 
+class FileInfected(InputRefused):
+    """The virus scanner found something in an uploaded file; nothing of it is kept."""
+
+
+class FileUnscanned(InputRefused):
+    """An uploaded file could not be scanned, and its class takes none unscanned; nothing of it is kept."""
+
+    transient = True
+
+
 class BodyTooLarge(InputRefused):
     """What was sent is over the limit that was said before the upload."""
 

@@ -168,6 +168,8 @@ class PolicySet(Event):
     warn_days: int | None = None
     notice_language: str | None = None
     unverified_notice: bool = True
+    scan: str = "off"
+    previews: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,6 +294,11 @@ class MessageAccepted(Event):
     """What opening it needs: the class's level, or the floor of the thread it belongs to."""
     access_code: bool = False
     phone: bool = False
+    scan: str | None = None
+    """What the virus scanner made of it, where it was asked: `clean`, `infected` or `unscanned`; `scan_said` in its words."""
+    scan_said: str | None = None
+    stopped: str | None = None
+    """Why it is shown to nobody, `infected` or `unscanned`; then no notice goes out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -610,11 +617,13 @@ class MessageOpened(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class AttachmentOpened(Event):
-    """An attachment was released. `part` is its id in the message or reply."""
+    """An attachment was released. `part` is its id in the message or reply; `way` is `download`, or `preview` when it was shown in
+    the browser."""
 
     part: str
     assurance: int
     reply_id: ReplyId | None = None
+    way: str = "download"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -626,7 +635,8 @@ class OriginalDownloaded(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ReadDenied(Event):
-    """A read was asked for and not given. `reason` is `foreign`, `expired`, `revoked`, `disposed` or `assurance`."""
+    """A read was asked for and not given. `reason` is `foreign`, `expired`, `revoked`, `disposed`, `stopped` (by the virus scanner)
+    or `assurance`."""
 
     reason: str
 
@@ -678,6 +688,39 @@ class ReplyFailed(Event):
 @dataclass(frozen=True, kw_only=True)
 class AskedAgain(Event):
     """The recipient asked the sender to send the message again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRefused(Event):
+    """A file for a reply was not taken, because the virus scanner found something in it (`infected`) or could not look at it, and the
+    class requires that (`unscanned`). `said` is the scanner's word."""
+
+    reason: str
+    said: str
+
+
+# -- scanning
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanOpened(Event):
+    """The worker opened a message to have it scanned, for it could not be when it came in. Committed before it unwraps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryQuarantined(Event):
+    """A later scan found something harmful in a message that waited for one. `said` is the signature's name."""
+
+    said: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryReleased(Event):
+    """A delivery that waited for a scan goes on, and its notice out: it was found clean, or an admin let it through unscanned.
+    `reason` is the admin's."""
+
+    scan: str
+    reason: str = ""
 
 
 # -- lifecycle

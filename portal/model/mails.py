@@ -19,6 +19,8 @@ class MailKind(StrEnum):
     """To the sender: a message will soon end unread."""
     UNREAD = "unread"
     """To the sender: a message has ended unread."""
+    STOPPED = "stopped"
+    """To the sender: the virus scanner stopped a message."""
     STAFF_CODE = "staff-code"
     """A code by which a sender signs in to the console."""
     NEWS = "news"
@@ -36,11 +38,17 @@ _TRIES_FOR = {
 }
 LEASE = timedelta(minutes=10)
 """A job whose worker died is taken up again after this; so nobody is notified twice within it."""
+RESCAN_FIRST, _RESCAN_LONGEST = timedelta(minutes=1), timedelta(hours=12)
 _FIRST, _LONGEST = timedelta(seconds=15), timedelta(hours=1)
 
 
 def give_up_at(kind: MailKind, made_at: datetime) -> datetime:
     return made_at + _TRIES_FOR.get(kind, timedelta(days=2))
+
+
+def rescan_after(age: timedelta) -> timedelta:
+    """How long a message of this age waits from one scan that failed to the next: as long as it has waited, 1 minute to 12 hours."""
+    return min(max(age, RESCAN_FIRST), _RESCAN_LONGEST)
 
 
 def wait_before(attempt: int, chance: float) -> timedelta:

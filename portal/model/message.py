@@ -1,11 +1,12 @@
 """The life of a delivery: one message for one recipient, the unit of link, state and taking back.
 
     held -> noticed -> opened -> replied;   from any of them expired, revoked, disposed;   revoked -> restored, expired -> extended
+    quarantined: something harmful was found in it. unscanned -> held, or quarantined: its class shows nothing that was not scanned
 
 Beside the state stand facts that do not move it: the notice bounced, a machine fetched the link.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -18,6 +19,8 @@ class DeliveryState(StrEnum):
     EXPIRED = "expired"
     REVOKED = "revoked"
     DISPOSED = "disposed"
+    QUARANTINED = "quarantined"
+    UNSCANNED = "unscanned"
 
 
 class Step(StrEnum):
@@ -31,9 +34,21 @@ class Step(StrEnum):
     RESTORE = "restore"
     EXTEND = "extend"
     DISPOSE = "dispose"
+    RELEASE = "release"
+    """Scanned at last and clean, or let through by an admin."""
+    QUARANTINE = "quarantine"
+
+
+class Stopped(StrEnum):
+    """Why a message is shown to nobody, and nobody is told of it. A fact that outlasts taking back and giving back."""
+
+    INFECTED = "infected"
+    UNSCANNED = "unscanned"
 
 
 READABLE = frozenset({DeliveryState.HELD, DeliveryState.NOTICED, DeliveryState.OPENED, DeliveryState.REPLIED})
+STOPPED = frozenset({DeliveryState.QUARANTINED, DeliveryState.UNSCANNED})
+"""Shown to nobody, and nobody but the sender is told."""
 ENDED = frozenset({DeliveryState.EXPIRED, DeliveryState.REVOKED, DeliveryState.DISPOSED})
 
 
@@ -44,9 +59,12 @@ class Progress:
     noticed_at: datetime | None = None
     opened_at: datetime | None = None
     replied_at: datetime | None = None
+    stopped: Stopped | None = None
 
     def state(self) -> DeliveryState:
-        """The readable state these facts amount to."""
+        """The state these facts amount to: readable, unless the message was stopped."""
+        if self.stopped:
+            return DeliveryState.QUARANTINED if self.stopped is Stopped.INFECTED else DeliveryState.UNSCANNED
         if self.replied_at:
             return DeliveryState.REPLIED
         if self.opened_at:
@@ -69,12 +87,21 @@ def after(state: DeliveryState, step: Step, progress: Progress) -> DeliveryState
         case Step.REPLY:
             return DeliveryState.REPLIED if state in READABLE else None
         case Step.EXPIRE:
-            return DeliveryState.EXPIRED if state in READABLE else None
+            return DeliveryState.EXPIRED if state in READABLE or state is DeliveryState.UNSCANNED else None
         case Step.REVOKE:
-            return DeliveryState.REVOKED if state in READABLE or state is DeliveryState.EXPIRED else None
+            ended = (DeliveryState.EXPIRED, DeliveryState.UNSCANNED)
+            return DeliveryState.REVOKED if state in READABLE or state in ended else None
         case Step.RESTORE:
             return progress.state() if state is DeliveryState.REVOKED else None
         case Step.EXTEND:
-            return progress.state() if state in READABLE or state is DeliveryState.EXPIRED else None
+            ended = (DeliveryState.EXPIRED, DeliveryState.UNSCANNED)
+            return progress.state() if state in READABLE or state in ended else None
+        case Step.RELEASE:
+            waits = state is DeliveryState.UNSCANNED and progress.stopped is not Stopped.INFECTED
+            return replace(progress, stopped=None).state() if waits else None
+        case Step.QUARANTINE:
+            # Also what an admin let through before a scan of another recipient's found something.
+            open_still = state in READABLE or state is DeliveryState.UNSCANNED
+            return DeliveryState.QUARANTINED if open_still else None
         case Step.DISPOSE:
             return DeliveryState.DISPOSED if state is not DeliveryState.DISPOSED else None

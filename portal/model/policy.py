@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from portal.model.assurance import Assurance
 from portal.model.errors import InputRefused
@@ -11,6 +12,18 @@ from portal.model.ids import OrgId, PolicyId
 DEFAULT_CLASS = "default"
 SECURE_TAG = "secure"
 """The subject tag that marks a message for the portal without any rule."""
+
+
+class Scan(StrEnum):
+    """What a class asks of the virus scanner. What is found to be harmful is shown to nobody, unless the class asks for nothing."""
+
+    OFF = "off"
+    TRIED = "tried"
+    """Where it can't be scanned it goes on all the same."""
+    REQUIRED = "required"
+    """Where it can't be scanned it waits, until a later scan finds it clean or an admin lets it through."""
+
+
 _TAG = re.compile(r"\[([^\[\]]{1,40})\]")
 
 
@@ -42,6 +55,9 @@ class Policy:
     """Language of its notices; None for the organisation's."""
     unverified_notice: bool = True
     """Whether a notice may go over hops whose TLS nobody verified; if not, it is submitted with REQUIRETLS (RFC 8689)."""
+    scan: Scan = Scan.TRIED
+    previews: bool = True
+    """Whether pictures, PDF and plain text may be looked at in the browser, or only downloaded."""
 
     def expires_at(self, accepted_at: datetime) -> datetime:
         return accepted_at + timedelta(days=self.life_days)

@@ -41,6 +41,8 @@ class Verb(StrEnum):
     RESEND = "resend"
     ACCESS_CODE = "access-code"
     RAISE = "raise"
+    RELEASE = "release"
+    """Letting go on what waits for the virus scanner, unscanned."""
     MISDIRECTED = "misdirected"
     REQUESTS = "requests"
     UNREAD = "unread"
@@ -82,8 +84,8 @@ MATRIX: Mapping[Role, Mapping[Verb, Scope]] = MappingProxyType(
 
 DANGEROUS = frozenset(
     {
-        Verb.EXPIRE, Verb.RAISE, Verb.MISDIRECTED, Verb.HOLD, Verb.DISPOSE, Verb.RECOVER, Verb.FALLBACK, Verb.CLASSES, Verb.LOOK,
-        Verb.STAFF,
+        Verb.EXPIRE, Verb.RAISE, Verb.RELEASE, Verb.MISDIRECTED, Verb.HOLD, Verb.DISPOSE, Verb.RECOVER, Verb.FALLBACK, Verb.CLASSES,
+        Verb.LOOK, Verb.STAFF,
     }
 )  # fmt: skip
 """Whose changes want a sign-in of the last minutes. Taking back does not: it must be quick, and can be undone."""

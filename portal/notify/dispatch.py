@@ -28,7 +28,7 @@ from portal.model.events import (
 )
 from portal.model.ids import JobId
 from portal.model.mails import OF_NO_DELIVERY, MailKind
-from portal.model.message import READABLE
+from portal.model.message import READABLE, DeliveryState
 from portal.model.notice import ChangePayload, CodePayload, NewsPayload, NoticePayload, StaffCodePayload
 from portal.notify.dsn import delivery_report
 from portal.notify.notice import (
@@ -164,7 +164,10 @@ class Dispatch:
             message = await messages.one(tx, delivery.message_id)
         if message is None:
             raise NotNeeded
-        if kind is MailKind.EXPIRING and (delivery.state not in READABLE or delivery.opened_at):
+        alive = delivery.state in READABLE or delivery.state is DeliveryState.UNSCANNED
+        if kind is MailKind.EXPIRING and (not alive or delivery.opened_at):
+            raise NotNeeded
+        if kind is MailKind.STOPPED and delivery.stopped is None:  # it goes on by now
             raise NotNeeded
         field = Field(message.epoch_id, message.sender_sealed)
         sender = (await self._fields.open(message.org_id, message.id, "sender", field)).decode()

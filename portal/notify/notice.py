@@ -144,6 +144,7 @@ def letter_to_sender(
     letters: Letters, told: Told, name: str, delivery: Delivery, recipient: str, console_url: str
 ) -> Letter:
     """News for the sender of a message: which, by number and day, and for whom, partly hidden."""
+    why = delivery.state.value if name == "asked" else "bounced" if delivery.bounced_at else "not accepted"
     context = {
         "org": told.organisation,
         "message_ref": delivery.message_id,
@@ -151,6 +152,6 @@ def letter_to_sender(
         "expires_at": delivery.expires_at,
         "link": f"{console_url}/messages/{delivery.message_id}",
         "hidden_recipient": address(recipient).partly_hidden(),
-        "reason": delivery.state.value if name == "asked" else "bounced" if delivery.bounced_at else "not accepted",
+        "reason": delivery.stopped.value if name == "stopped" and delivery.stopped else why,
     }
     return letters.render(name, told.language, context)

@@ -28,6 +28,8 @@ class Resend:
     async def send(self, delivery: Delivery, by: By) -> bool:
         """Queues it; False where the delivery or its notices changed meanwhile. Raises InputRefused."""
         now = self._source.now()
+        if delivery.stopped:
+            raise InputRefused("The virus scanner stopped it, so nobody is told of it.")
         if delivery.state not in READABLE or now >= delivery.expires_at:
             raise InputRefused(
                 "It can't be read any more, so there is nothing to tell of. Extend it or give it back first."

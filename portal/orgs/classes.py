@@ -17,7 +17,7 @@ from portal.model.errors import InputRefused
 from portal.model.events import By, PolicyRuleRemoved, PolicyRuleSet, PolicySet
 from portal.model.ids import OrgId, PolicyId
 from portal.model.parties import address, domain_name
-from portal.model.policy import Policy, check_policy
+from portal.model.policy import Policy, Scan, check_policy
 from portal.sealing import Field
 from portal.sealing.open import Fields
 from portal.sealing.seal import Sealer
@@ -64,8 +64,9 @@ class ShownRule:
 class Classes:
     """See the module."""
 
-    def __init__(self, db: Database, source: Source, by: By) -> None:
-        self._db, self._source, self._by = db, source, by
+    def __init__(self, db: Database, source: Source, by: By, *, scans: bool = True) -> None:
+        """`scans` says that the portal has a virus scanner: without one, a class that requires it would show nothing to anybody."""
+        self._db, self._source, self._by, self._scans = db, source, by, scans
 
     async def set(self, org_id: OrgId, wanted: Policy, base: int | None = None) -> Policy:
         """Puts a new version into force. `base` is the version that whoever wants it has seen. Raises InputRefused."""
@@ -88,6 +89,8 @@ class Classes:
             warn_days=policy.warn_days,
             notice_language=policy.notice_language,
             unverified_notice=policy.unverified_notice,
+            scan=policy.scan.value,
+            previews=policy.previews,
         )
         try:
             async with self._db.write(event) as changed:
@@ -108,12 +111,16 @@ class Classes:
         async with self._db.read() as tx:
             return await orgs.versions(tx, org_id, name)
 
-    @staticmethod
-    def check(wanted: Policy) -> None:
+    def check(self, wanted: Policy) -> None:
         """Raises InputRefused for what `set` would refuse."""
         if not _NAME.match(wanted.name):
             raise InputRefused("A class has a name of lower-case letters, digits and dashes.", "name")
         check_policy(wanted)
+        if wanted.scan is Scan.REQUIRED and not self._scans:
+            raise InputRefused(
+                "This portal has no virus scanner, so each message would wait for an admin. Have the operator set one up first.",
+                "scan",
+            )
 
     async def preview(self, org_id: OrgId, wanted: Policy) -> Preview:
         """What `set` would do now. Raises InputRefused."""

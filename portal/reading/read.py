@@ -13,14 +13,15 @@ from portal.clock import Source
 from portal.db import audit, messages, replies, views
 from portal.db.engine import Database, Stale
 from portal.db.views import Stored
-from portal.mime import VERSION, Renderer, Rendition
+from portal.mime import VERSION, Part, Renderer, Rendition
 from portal.mime.cover import Cover
+from portal.mime.names import TEXT, as_text, preview_type
 from portal.mime.wire import load
 from portal.model.access import Access, Deny, Purpose, Reader, facts, may_read
 from portal.model.errors import AssuranceNeeded, ContentDamaged, NoLongerReadable, NotFound, StorageAway
 from portal.model.events import InboxListed, ReadDenied, Who
 from portal.model.ids import BlobKey, DeliveryId, ReplyId
-from portal.model.message import READABLE, DeliveryState
+from portal.model.message import READABLE, STOPPED, DeliveryState
 from portal.model.reply import FileLabel, ReplyText
 from portal.sealing import Field, Kind
 from portal.sealing.open import Fields, Opened, Opener, OpenStream
@@ -133,18 +134,40 @@ class Reading:
 
     async def attachment(self, reader: Reader, delivery_id: DeliveryId, part_id: str) -> Download:
         """An attachment of the message. Raises NotFound when it has none of that id."""
-        _, looked_up = await self._decided(reader, delivery_id, Purpose.ATTACHMENT, part_id)
+        part, opened, key = await self._part(reader, delivery_id, Purpose.ATTACHMENT, part_id)
+        return await self._download(part.name, part.media_type, opened, Kind.PART, key, part_id, delivery_id)
+
+    async def preview(self, reader: Reader, delivery_id: DeliveryId, part_id: str) -> Download:
+        """An attachment for the browser to show: a picture or PDF by its signature, or plain text, as UTF-8.
+
+        Raises NotFound for anything else, and where the message's class wants attachments downloaded only.
+        """
+        part, opened, key = await self._part(reader, delivery_id, Purpose.PREVIEW, part_id)
+        shown_as = preview_type(part.media_type, part.declared, part.size)
+        if shown_as is None:
+            raise NotFound("no such preview")
+        if shown_as != TEXT:
+            return await self._download(part.name, shown_as, opened, Kind.PART, key, part_id, delivery_id)
+        stream = await opened.stream(Kind.PART, key, part_id)
+        text = as_text(b"".join([piece async for piece in self._pieces(stream, delivery_id)]))
+        if text is None:
+            raise NotFound("no text after all")
+        content = text.encode()
+        return Download(part.name, f"{TEXT}; charset=utf-8", len(content), _one(content), "", _whole, _nothing)
+
+    async def _part(
+        self, reader: Reader, delivery_id: DeliveryId, purpose: Purpose, part_id: str
+    ) -> tuple[Part, Opened, BlobKey]:
+        _, looked_up = await self._decided(reader, delivery_id, purpose, part_id)
         kept = await messages.part(self._db, looked_up.target.message_id, part_id)
-        if kept is None:
+        if kept is None or (purpose is Purpose.PREVIEW and not looked_up.previews):
             raise NotFound("no such attachment")
-        _, stored, (opened, _) = await self._released(
-            reader, delivery_id, Purpose.ATTACHMENT, part_id, self._opener.open
-        )
+        _, stored, (opened, _) = await self._released(reader, delivery_id, purpose, part_id, self._opener.open)
         rendition = load(await opened.read(Kind.RENDITION, stored.rendition_sealed or b""))
         part = next((one for one in rendition.parts if one.id == part_id), None)
         if part is None:
             raise NotFound("no such attachment")
-        return await self._download(part.name, part.media_type, opened, Kind.PART, kept.blob_key, part_id, delivery_id)
+        return part, opened, kept.blob_key
 
     async def reply_attachment(
         self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, file_id: str
@@ -188,9 +211,10 @@ class Reading:
     async def denied(self, reader: Reader, delivery_id: DeliveryId) -> Stored | None:
         """What the page of an ended delivery says; None, and on record, when it is not the reader's."""
         stored = await views.stored(self._db, delivery_id)
-        if stored and (stored.target.org_id, stored.target.recipient_id) == (reader.org_id, reader.recipient_id):
+        hers = stored and (stored.target.org_id, stored.target.recipient_id) == (reader.org_id, reader.recipient_id)
+        if stored and hers and stored.target.state not in STOPPED:
             return stored
-        await self._deny(reader, self._source.now(), "foreign")
+        await self._deny(reader, self._source.now(), "stopped" if hers else "foreign")
         return None
 
     # -- the door
@@ -232,6 +256,8 @@ class Reading:
         await self._db.record(ReadDenied(**facts(reader, stored.target, now), reason=deny.reason))
         if deny.reason == "assurance":
             raise AssuranceNeeded(f"needs assurance {deny.needed}")
+        if deny.reason == "stopped":  # nobody was told of it: it never existed
+            raise NotFound("stopped by the virus scanner")
         raise NoLongerReadable(deny.reason)
 
     async def _deny(self, reader: Reader, now: datetime, reason: str) -> None:
@@ -283,6 +309,18 @@ class Reading:
                         raise NoLongerReadable("it ended during the download")
         finally:
             stream.close()
+
+
+async def _one(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
+def _whole(start: int, stop: int) -> None:
+    raise ValueError("a text is shown whole")
+
+
+def _nothing() -> None:
+    """There is nothing to give up."""
 
 
 def _blob_key(stored: Stored) -> BlobKey:

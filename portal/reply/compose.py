@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from portal.clock import Source
-from portal.db import deliveries, outbox, replies, views
+from portal.db import deliveries, orgs, outbox, replies, views
 from portal.db.engine import Database, Stale
 from portal.db.hot import Statement
 from portal.mime.cover import Cover
@@ -19,7 +19,9 @@ from portal.model.access import Access, Deny, Purpose, Reader, facts, may_read
 from portal.model.errors import (
     AssuranceNeeded,
     BodyTooLarge,
+    FileInfected,
     FilesChanged,
+    FileUnscanned,
     InputRefused,
     NoLongerReadable,
     NotFound,
@@ -28,10 +30,12 @@ from portal.model.errors import (
     TooManyDrafts,
     TooManyFiles,
 )
-from portal.model.events import ReadDenied, ReplySubmitted, Who
+from portal.model.events import FileRefused, ReadDenied, ReplySubmitted, Who
 from portal.model.ids import BlobKey, DeliveryId, ReplyId
 from portal.model.mails import MailKind
+from portal.model.policy import Scan as ScanClass
 from portal.model.reply import FileLabel, ReplyText, reply_subject
+from portal.scan import Finding, Scan, Scanner, Verdict
 from portal.sealing import Field, GrantFor, Holder, Kind, add_grant
 from portal.sealing.open import Fields, Opener
 from portal.sealing.seal import Container, Sealer
@@ -73,7 +77,9 @@ class Compose:
         sealer: Sealer,
         limits: ReplyLimits,
         wake: Callable[[], None],
+        scanner: Scanner | None = None,
     ) -> None:
+        self._scanner = scanner
         self.limits = limits
         self._db, self._opener, self._fields, self._sealer = db, opener, fields, sealer
         self._source: Source = sealer.source
@@ -114,7 +120,8 @@ class Compose:
         declared: str,
         pieces: AsyncIterator[bytes],
     ) -> FileLabel:
-        """Seals one attachment as it arrives. Raises BodyTooLarge, TooManyFiles or TooManyDrafts; then nothing of it is kept.
+        """Seals one attachment as it arrives, past the virus scanner where there is one. Nothing of it is kept when it raises:
+        BodyTooLarge, TooManyFiles, TooManyDrafts, FileInfected, and FileUnscanned where the class takes none unscanned.
 
         The first file begins a draft: its id was made with the page.
         """
@@ -126,6 +133,7 @@ class Compose:
         file_id = self._source.new_id()
         container = self._sealer.container(draft.org_id, file_id)
         stream = await container.stream(Kind.PART, file_id)
+        scan = await self._scan(draft)
         digest, head = hashlib.sha256(), b""
         try:
             async for piece in pieces:
@@ -134,10 +142,16 @@ class Compose:
                 digest.update(piece)
                 head += piece[: _SNIFFED_BYTES - len(head)]
                 await stream.write(piece)
+                if scan is not None:
+                    await scan.write(piece)
+            await self._check_scan(reader, draft, scan)
             await stream.commit()
         except BaseException:
             await stream.abort()
             raise
+        finally:
+            if scan is not None:
+                scan.close()
         label = FileLabel(
             file_id, safe_name(name, str(len(have) + 1), declared), sniffed(head), stream.size, digest.hexdigest()
         )
@@ -213,7 +227,7 @@ class Compose:
         else:
             event = ReadDenied(**facts(reader, stored.target, now), reason=deny.reason)
         await self._db.record(event)
-        if deny.reason == "foreign":
+        if deny.reason in ("foreign", "stopped"):
             return NotFound("another's delivery, or none")
         return AssuranceNeeded(deny.reason) if deny.reason == "assurance" else NoLongerReadable(deny.reason)
 
@@ -227,6 +241,27 @@ class Compose:
         if _over(draft, reply):
             raise NotFound("no such draft")
         return reply or draft
+
+    async def _scan(self, draft: replies.Reply) -> Scan | None:
+        """What a file goes through; None when nothing is asked of it."""
+        async with self._db.read() as tx:
+            asked = await orgs.scan_of_message(tx, draft.message_id)
+        return await self._scanner.begin() if self._scanner and asked is not ScanClass.OFF else None
+
+    async def _check_scan(self, reader: Reader, draft: replies.Reply, scan: Scan | None) -> None:
+        """Raises FileInfected and FileUnscanned, once that is on record."""
+        async with self._db.read() as tx:
+            required = await orgs.scan_of_message(tx, draft.message_id) is ScanClass.REQUIRED
+        found = await scan.finding() if scan else Finding(Verdict.UNKNOWN, "no scanner is set")
+        if found.verdict is Verdict.CLEAN or (found.verdict is Verdict.UNKNOWN and not required):
+            return
+        stored = await views.stored(self._db, draft.delivery_id)
+        assert stored is not None
+        about = facts(reader, stored.target, self._source.now())
+        await self._db.record(FileRefused(**about, reason=found.verdict.value, said=found.said))
+        if found.verdict is Verdict.INFECTED:
+            raise FileInfected("The virus scanner found something in this file.", "files")
+        raise FileUnscanned("This file can't be checked for viruses right now. Try again in a few minutes.", "files")
 
     async def _label(self, row: replies.ReplyFile) -> FileLabel:
         return FileLabel.load(

@@ -28,8 +28,9 @@ from portal.model.events import (
     OpenFailed,
     OriginalDownloaded,
     ReplyOpened,
+    ScanOpened,
 )
-from portal.model.ids import BlobKey, EpochId, OrgId, ReplyId
+from portal.model.ids import BlobKey, EpochId, OrgId, RecipientId, ReplyId
 from portal.sealing import Field, GrantFor, Holder, Kind, field_aad, grant_aad, object_context
 from portal.sealing.seal import Container, Sealer
 
@@ -40,6 +41,7 @@ _OPENS: dict[Purpose, frozenset[Kind]] = {
     Purpose.PRINT: _MESSAGE,
     Purpose.QUOTE: _MESSAGE,
     Purpose.ATTACHMENT: frozenset({Kind.PART, Kind.RENDITION}),
+    Purpose.PREVIEW: frozenset({Kind.PART, Kind.RENDITION}),
     Purpose.ORIGINAL: frozenset({Kind.ORIGINAL, Kind.HEADING}),
 }
 _NONCE = 12
@@ -201,6 +203,15 @@ class Opener:
             for container_id in container_ids
         ]
 
+    async def for_scan(self, event: ScanOpened, recipient_id: RecipientId) -> Opened:
+        """Opens the original of a message, by one of its deliveries, so that the worker can have it scanned. Raises as `open`."""
+        assert event.org_id is not None
+        assert event.message_id is not None
+        assert event.delivery_id is not None
+        await self._db.record(event)
+        holder = Holder(GrantFor.DELIVERY, event.delivery_id, recipient_id)
+        return await self._unwrapped(event, event.org_id, event.message_id, holder, frozenset({Kind.ORIGINAL}), None)
+
     async def _listed_one(self, access: Access, event: Event) -> Opened | None:
         try:
             return await self._opened(access, access.target.message_id, event)
@@ -269,8 +280,9 @@ def _event(
 ) -> MessageOpened | AttachmentOpened | OriginalDownloaded:
     facts, assurance = access.facts(), int(access.reader.assurance)
     match access.purpose:
-        case Purpose.ATTACHMENT:
-            return AttachmentOpened(**facts, part=access.part, assurance=assurance, reply_id=reply_id)
+        case Purpose.ATTACHMENT | Purpose.PREVIEW:
+            way = "preview" if access.purpose is Purpose.PREVIEW else "download"
+            return AttachmentOpened(**facts, part=access.part, assurance=assurance, reply_id=reply_id, way=way)
         case Purpose.ORIGINAL:
             return OriginalDownloaded(**facts, assurance=assurance)
         case _:

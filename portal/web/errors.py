@@ -26,6 +26,8 @@ STATUS: dict[type[PortalError], int] = {
     errors.RequestForged: 403,
     errors.ReplyEmpty: 422,
     errors.FilesChanged: 409,
+    errors.FileInfected: 415,  # not 422, which the page's script takes for a fault of ours
+    errors.FileUnscanned: 503,
     errors.TooManyFiles: 409,
     errors.TooManyDrafts: 422,  # not 409, at which the page's script says that this very reply is full
     errors.BodyTooLarge: 413,
@@ -112,6 +114,8 @@ def _words(error: Exception) -> tuple[str, str, str, str]:
             return sentences.TOO_LARGE, sentences.TOO_LARGE_SAY, "/inbox", sentences.TO_MESSAGES
         case errors.TooManyDrafts():
             return sentences.TOO_LARGE, sentences.DRAFTS_TOO_MANY, "/inbox", sentences.TO_MESSAGES
+        case errors.FileInfected():
+            return sentences.TOO_LARGE, sentences.FILE_INFECTED, "/inbox", sentences.TO_MESSAGES
         case errors.TooManyTries():
             return sentences.TOO_OFTEN, sentences.TOO_OFTEN_SAY, "/", sentences.TO_START
         case errors.InputRefused():

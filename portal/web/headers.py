@@ -31,6 +31,10 @@ _MAIL = (
 INERT = "default-src 'none'; sandbox"
 """For what is downloaded: if a browser shows it after all, it can do nothing."""
 
+SHOWN = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
+"""For an attachment that the browser shows in a document that it makes itself, with styles of its own. Chromium's PDF viewer works in
+a sandbox too: it is a page of the browser's, and only the document around it is bound."""
+
 
 def framed_mail(script_hash: str) -> str:
     """For the document with the mail: a second wall that holds without the sanitiser. Scripts run only to tell the height."""

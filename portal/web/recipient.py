@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from portal.db.audit import Seen
 from portal.mime import Card, Event, Heading, Part, Report
+from portal.mime.names import preview_type
 from portal.model.access import Purpose, Reader
 from portal.model.errors import NoLongerReadable, NotFound
 from portal.model.ids import DeliveryId, ReplyId, is_id
@@ -18,7 +19,7 @@ from portal.model.message import DeliveryState
 from portal.reading.read import Download, InboxLine, SentReply, View
 from portal.web import ranges
 from portal.web.forms import read_form
-from portal.web.headers import INERT, framed_mail, printed_mail
+from portal.web.headers import INERT, SHOWN, framed_mail, printed_mail
 from portal.web.languages import direction
 from portal.web.site import OFFER_COOKIE, Visit
 from portal.web.templating import body_script_hash
@@ -50,6 +51,8 @@ class Linked:
     size: int
     href: str
     sha256: str = ""
+    view_href: str = ""
+    """Where the browser shows it; empty where it is only downloaded."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ async def message(visit: Visit) -> Response:
         heading=view.cover.heading,
         text=view.rendition.text,
         body_href=f"{base}/body" if view.rendition.html is not None else None,
-        parts=[_linked(part, base) for part in view.rendition.parts if not part.within],
+        parts=[_linked(part, base, view.stored.previews) for part in view.rendition.parts if not part.within],
         said=_said(view, ""),
         enclosed=_enclosed(view, base),
         problems=view.rendition.problems,
@@ -176,8 +179,10 @@ def item_of(view: View, wanted: DeliveryId) -> Item:
     )
 
 
-def _linked(part: Part, base: str) -> Linked:
-    return Linked(part.name, part.kind or part.media_type, part.size, f"{base}/parts/{part.id}")
+def _linked(part: Part, base: str, previews: bool) -> Linked:
+    href = f"{base}/parts/{part.id}"
+    shown = previews and preview_type(part.media_type, part.declared, part.size)
+    return Linked(part.name, part.kind or part.media_type, part.size, href, view_href=f"{href}/view" if shown else "")
 
 
 def _enclosed(view: View, base: str) -> list[Document]:
@@ -187,7 +192,11 @@ def _enclosed(view: View, base: str) -> list[Document]:
             text=one.text,
             body_href=f"{base}/body?document={number}" if one.html is not None else None,
             said=_said(view, one.part) if one.part else Said((), (), ()),
-            parts=[_linked(part, base) for part in view.rendition.parts if one.part and part.within == one.part],
+            parts=[
+                _linked(part, base, view.stored.previews)
+                for part in view.rendition.parts
+                if one.part and part.within == one.part
+            ],
         )
         for number, one in enumerate(view.rendition.enclosed, 1)
     ]
@@ -315,10 +324,26 @@ def _framed() -> str:
 
 async def attachment(visit: Visit) -> Response:
     reader = await visit.reader()
+    return _download(visit, await visit.site.reading.attachment(reader, *await _part_id(visit, reader)))
+
+
+async def attachment_view(visit: Visit) -> Response:
+    """An attachment for the browser to show: whole, so that one look is one event (a PDF viewer would ask for ranges)."""
+    reader = await visit.reader()
+    shown = await visit.site.reading.preview(reader, *await _part_id(visit, reader))
+    headers = {
+        "content-disposition": disposition(shown.name, "inline"),
+        "content-security-policy": SHOWN,
+        "content-length": str(shown.size),
+    }
+    return _sent(visit, shown, 200, headers)
+
+
+async def _part_id(visit: Visit, reader: Reader) -> tuple[DeliveryId, str]:
     wanted, part_id = delivery_id(visit), visit.request.path_params["part"]
     if not part_id.isascii() or not part_id.isdigit() or len(part_id) > 4:
         raise await no_id(visit, reader, wanted)
-    return _download(visit, await visit.site.reading.attachment(reader, wanted, part_id))
+    return wanted, part_id
 
 
 async def reply_file(visit: Visit) -> Response:
@@ -352,11 +377,18 @@ def _download(visit: Visit, download: Download) -> Response:
         download.cut(start, stop)
         headers["content-range"] = f"bytes {start}-{stop - 1}/{download.size}"
     headers["content-length"] = str(stop - start)
-    status = 206 if part else 200
+    return _sent(visit, download, 206 if part else 200, headers)
+
+
+def _sent(visit: Visit, download: Download, status: int, headers: dict[str, str]) -> Response:
+    """The bytes; for HEAD the same headers and none of them (RFC 9110 9.3.2)."""
+    if visit.request.method == "HEAD":
+        download.close()
+        return Response(status_code=status, media_type=download.media_type, headers=headers)
     return StreamingResponse(download.pieces, status, media_type=download.media_type, headers=headers)
 
 
-def disposition(name: str) -> str:
+def disposition(name: str, kind: str = "attachment") -> str:
     """RFC 6266: an ASCII name for old browsers, and the real one (RFC 8187)."""
     plain = "".join(sign if sign.isascii() and (sign.isalnum() or sign in " ._-()") else "_" for sign in name)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+    return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

@@ -12,7 +12,9 @@ from portal.model.assurance import MAILBOX
 from portal.model.errors import (
     BodyTooLarge,
     CodeRefused,
+    FileInfected,
     FilesChanged,
+    FileUnscanned,
     InputRefused,
     NoLongerReadable,
     NotFound,
@@ -66,14 +68,20 @@ async def submit(visit: Visit) -> Response:
         reader = await visit.reader()
     except SignInNeeded:
         return await _signed_out(visit, wanted)
-    form = Multipart(visit.request)
+    form, left_out = Multipart(visit.request), list[InputRefused]()
     failure: Exception | None = None
+
+    async def take(field: str, name: str, declared: str, pieces: AsyncIterator[bytes]) -> None:
+        try:
+            await _take(visit, reader, wanted, form, name, declared, pieces)
+        except (FileInfected, FileUnscanned) as error:  # known once it is whole: the files behind it are taken
+            left_out.append(error)
+
     try:
-        await form.read(
-            lambda field, name, declared, pieces: _take(visit, reader, wanted, form, name, declared, pieces)
-        )
+        await form.read(take)
     except InputRefused as error:
         failure = error
+    failure = failure or next(iter(left_out), None)
     visit.check(form.fields.get("csrf", ""))
     draft, text = await _reply_id(visit, reader, wanted, form.fields.get("draft", "")), form.fields.get("text", "")
     if failure is None:
@@ -240,6 +248,10 @@ def _wrong(visit: Visit, failure: Exception) -> Wrong:
         case BodyTooLarge(field="files"):
             most = f"{limits.max_bytes // 1_000_000} MB"
             return Wrong("files", say(sentences.FILES_TOO_LARGE, visit.language, most=most))
+        case FileInfected():
+            return Wrong("files", say(sentences.FILE_INFECTED, visit.language))
+        case FileUnscanned():
+            return Wrong("files", say(sentences.FILE_UNSCANNED, visit.language))
         case TooManyDrafts():
             return Wrong("files", say(sentences.DRAFTS_TOO_MANY, visit.language))
         case FilesChanged():

@@ -31,6 +31,9 @@ DRAFTS_TOO_MANY = mark(
 )
 FILES_TOO_MANY = mark("A reply can carry %(most)s files. Leave some out, or send two replies.")
 FILE_INFECTED = mark("A file was left out, because a virus scanner found something in it. Send the reply without it.")
+FILE_UNSCANNED = mark(
+    "A file was left out, because it could not be checked for viruses. Add it again in a few minutes."
+)
 
 TIMED_OUT = mark("You have been signed out")
 TIMED_OUT_SAY = mark(

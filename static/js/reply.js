@@ -88,13 +88,14 @@ function refused(row, status) {
   if (status === 401 || status === 403) fail(row, "SignedOut");
   else if (status === 413) fail(row, "TooLarge", { most: amount(Number(form.dataset.mostBytes)) });
   else if (status === 409) fail(row, "TooMany", { most: form.dataset.mostFiles });
+  else if (status === 415) fail(row, "Infected");
   else fail(row, "Fault");
 }
 
 function fail(row, why, values) {
   row.dataset.failed = "yes";
   row.querySelector("progress").hidden = true;
-  part(row, "again").hidden = why === "TooMany" || why === "TooLarge";
+  part(row, "again").hidden = ["TooMany", "TooLarge", "Infected"].includes(why);
   part(row, "status").classList.add("wrong");
   part(row, "status").setAttribute("role", "alert");
   part(row, "status").textContent = say(why, values);

@@ -31,6 +31,8 @@ _NOT_OVER_SMTP = {
     errors.RequestForged,
     errors.InputRefused,
     errors.FilesChanged,
+    errors.FileInfected,
+    errors.FileUnscanned,
     errors.ReplyEmpty,
     errors.TooManyFiles,
     errors.BodyTooLarge,

@@ -66,7 +66,14 @@ def item(subject: str, state: str = "opened", unread: bool = False, attachments:
 
 
 def part(name: str, media_type: str, size: int) -> Thing:
-    return Thing(name=name, media_type=media_type, size=size, href="/messages/0198/parts/2", sha256="9f86d081" * 8)
+    return Thing(
+        name=name,
+        media_type=media_type,
+        size=size,
+        href="/messages/0198/parts/2",
+        view_href="/messages/0198/parts/2/view",
+        sha256="9f86d081" * 8,
+    )
 
 
 RESULTS = item("Your blood results from Tuesday", unread=True, attachments=2)
@@ -406,7 +413,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         name = parse_qs(urlsplit(self.path).query)["name"][0]
         self.server.uploads.append((name, len(body), self.headers["X-CSRF-Token"]))
-        status = 413 if name.startswith("refused") else 201
+        status = {"refused": 413, "infected": 415}.get(name.partition(".")[0], 201)
         self._answer(status, b"", "text/plain", location=f"/upload/{len(self.server.uploads)}")
 
     def do_DELETE(self) -> None:

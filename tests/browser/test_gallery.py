@@ -235,6 +235,20 @@ def test_upload_goes_one_file_after_the_other(site: Gallery, tab: Page) -> None:
     assert "filename" not in site.posted[-1]
 
 
+def test_a_file_that_the_virus_scanner_refused_says_so(site: Gallery, tab: Page) -> None:
+    """Beside the file, which can only be taken away; the text and the other files stay."""
+    tab.goto(f"{site.url}/reply")
+    tab.fill("textarea", "Thank you, doctor.")
+    tab.set_input_files("#files", [chosen(name) for name in ("infected.txt", "one.txt")])
+    rows = tab.locator("#uploads > li")
+    rows.nth(1).get_by_text("Attached, 2 KB").wait_for()
+    assert "virus scanner found something" in rows.nth(0).get_by_role("alert").inner_text()
+    expect(rows.nth(0).locator("[data-again]")).to_be_hidden()
+    rows.nth(0).get_by_role("button", name="Remove infected.txt").click()
+    expect(rows).to_have_count(1)
+    assert tab.input_value("textarea") == "Thank you, doctor."
+
+
 def test_too_many_bytes_are_not_even_sent(site: Gallery, tab: Page) -> None:
     """A file over the limit is refused where it was chosen, with what to do."""
     tab.goto(f"{site.url}/reply")

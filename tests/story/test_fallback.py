@@ -264,6 +264,8 @@ GOOD = {
     "reply": "no",
     "notice_language": "es",
     "unverified": "yes",
+    "scan": "tried",
+    "previews": "yes",
 }
 
 

@@ -64,7 +64,17 @@ TABLE: dict[tuple[str, str], Case] = {
     ("GET", "/staff/unread"): Case(),
     **{
         (method, f"/staff/act/{name}"): Case(200 if method == "GET" else 409, act=True)
-        for name in ("revoke", "restore", "extend", "expire", "resend", "access-code", "raise", "misdirected")
+        for name in (
+            "revoke",
+            "restore",
+            "extend",
+            "expire",
+            "resend",
+            "access-code",
+            "raise",
+            "release",
+            "misdirected",
+        )
         for method in ("GET", "POST")
     },
     ("GET", "/staff/holds"): Case(),

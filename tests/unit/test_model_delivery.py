@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from portal.model.access import Access, Deny, Purpose, Reader, Target, may_read
 from portal.model.assurance import Assurance
 from portal.model.ids import DeliveryId, MessageId, OrgId, RecipientId
-from portal.model.message import ENDED, READABLE, DeliveryState, Progress, Step, after
+from portal.model.message import ENDED, READABLE, STOPPED, DeliveryState, Progress, Step, Stopped, after
 
 NOW = datetime(2026, 11, 21, 10, 42, tzinfo=UTC)
 READER = Reader(RecipientId("alice"), OrgId("north"), Assurance.MAILBOX, "session", "192.0.2.7")
@@ -19,27 +19,34 @@ TARGET = Target(
     Assurance.MAILBOX,
 )  # fmt: skip
 MOMENTS = st.none() | st.datetimes(timezones=st.just(UTC))
-PROGRESS = st.builds(Progress, MOMENTS, MOMENTS, MOMENTS)
+PROGRESS = st.builds(Progress, MOMENTS, MOMENTS, MOMENTS, st.none() | st.sampled_from(Stopped))
 
 
-def test_every_state_is_readable_or_ended() -> None:
-    """No state is both or neither."""
-    assert set(DeliveryState) == READABLE | ENDED
-    assert not READABLE & ENDED
+def test_every_state_is_readable_or_ended_or_stopped() -> None:
+    """No state is two of them or none."""
+    assert sorted(DeliveryState) == sorted([*READABLE, *ENDED, *STOPPED])
 
 
 @given(st.sampled_from(DeliveryState), st.sampled_from(Step), PROGRESS)
 def test_a_step_leads_where_it_says(state: DeliveryState, step: Step, progress: Progress) -> None:
-    """Ending steps end, returning steps make readable, and what is disposed of never moves again."""
+    """Ending steps end, returning steps bring back what it was, and what is disposed of or quarantined never is readable again."""
     then = after(state, step, progress)
     if state is DeliveryState.DISPOSED:
         assert then is None
     if then is None:
         return
-    ends = {Step.EXPIRE: "expired", Step.REVOKE: "revoked", Step.DISPOSE: "disposed"}
-    assert then.value == ends[step] if step in ends else then in READABLE
-    if step in (Step.RESTORE, Step.EXTEND):
+    ends = {Step.EXPIRE: "expired", Step.REVOKE: "revoked", Step.DISPOSE: "disposed", Step.QUARANTINE: "quarantined"}
+    if step in ends:
+        assert then.value == ends[step]
+    elif step in (Step.RESTORE, Step.EXTEND):
         assert then is progress.state()
+        assert (then in READABLE) == (progress.stopped is None)
+    else:
+        assert then in READABLE
+    if state is DeliveryState.QUARANTINED:
+        assert step is Step.DISPOSE
+    if state is DeliveryState.UNSCANNED and then in READABLE:
+        assert step is Step.RELEASE or (step is Step.EXTEND and progress.stopped is None)
 
 
 @given(st.lists(st.sampled_from(Step), max_size=30))
@@ -61,10 +68,15 @@ def test_however_a_delivery_moves_only_restoring_and_extending_bring_it_back(ste
             progress = replace(progress, opened_at=progress.opened_at or at)
         elif step is Step.REPLY:
             progress = replace(progress, replied_at=at)
+        elif step is Step.QUARANTINE:
+            progress = replace(progress, stopped=Stopped.INFECTED)
+        assert progress.stopped is None or then not in READABLE
         if step in (Step.NOTICE, Step.OPEN, Step.REPLY):
             assert list(DeliveryState).index(then) >= list(DeliveryState).index(state)
         state = then
-    assert state in ENDED or list(DeliveryState).index(state) <= list(DeliveryState).index(DeliveryState.REPLIED)
+    assert state in ENDED | STOPPED or list(DeliveryState).index(state) <= list(DeliveryState).index(
+        DeliveryState.REPLIED
+    )
 
 
 @pytest.mark.parametrize("state", DeliveryState)
@@ -73,13 +85,14 @@ def test_however_a_delivery_moves_only_restoring_and_extending_bring_it_back(ste
 def test_the_decision_is_the_same_for_every_purpose(state: DeliveryState, needs: Assurance, has: Assurance) -> None:
     """Readable, in time, hers and strong enough: only then there is an Access; the reason is the first that holds."""
     reader, target = replace(READER, assurance=has), replace(TARGET, state=state, needs=needs)
-    expected = state.value if state in ENDED else "assurance" if has < needs else None
+    ended = "stopped" if state in STOPPED else state.value if state in ENDED else None
+    expected = ended or ("assurance" if has < needs else None)
     for purpose in Purpose:
         decision = may_read(reader, target, purpose, NOW)
         assert (decision.reason if isinstance(decision, Deny) else None) == expected
         late = may_read(reader, target, purpose, target.expires_at)
         assert isinstance(late, Deny)
-        assert late.reason == (state.value if state in ENDED else "expired")
+        assert late.reason == (ended or "expired")
 
 
 @given(st.sampled_from(DeliveryState), st.booleans(), st.booleans(), st.sampled_from(Assurance))

@@ -106,6 +106,14 @@ ACTS: dict[str, Act] = {
             lambda n: f"The whole message comes under the new class, for all its recipients. {_people(n)} chosen.",
         ),
         Act(
+            "release",
+            Verb.RELEASE,
+            "Let through unscanned",
+            "Let through",
+            ("reason",),
+            lambda n: f"{_people(n)} will be told of a message that no virus scanner has looked at, and can read it.",
+        ),
+        Act(
             "misdirected",
             Verb.MISDIRECTED,
             "It went to the wrong person",
@@ -135,7 +143,13 @@ def _fits(act: Act, one: Delivery) -> bool:
     return one.state in READABLE
 
 
-_STEPS = {Verb.REVOKE: Step.REVOKE, Verb.RESTORE: Step.RESTORE, Verb.EXTEND: Step.EXTEND, Verb.EXPIRE: Step.EXPIRE}
+_STEPS = {
+    Verb.REVOKE: Step.REVOKE,
+    Verb.RESTORE: Step.RESTORE,
+    Verb.EXTEND: Step.EXTEND,
+    Verb.EXPIRE: Step.EXPIRE,
+    Verb.RELEASE: Step.RELEASE,
+}
 
 
 def seen(shown: Sequence[Shown]) -> str:
@@ -160,7 +174,7 @@ def ask(name: str) -> Callable[[StaffVisit], Awaitable[Response]]:
     return page
 
 
-_FRESH = (Verb.EXPIRE, Verb.RAISE, Verb.MISDIRECTED)
+_FRESH = (Verb.EXPIRE, Verb.RAISE, Verb.RELEASE, Verb.MISDIRECTED)
 """Proved before the page, so that nothing typed is lost on the way."""
 
 
@@ -309,6 +323,13 @@ async def _raise(visit: StaffVisit, person: Person, shown: list[Shown], fields: 
     return outcomes
 
 
+async def _release(visit: StaffVisit, person: Person, shown: list[Shown], fields: Fields) -> list[Outcome]:
+    reason = check_reason(fields.get("reason", ""))
+    return await visit.site.lifecycle.each(
+        _deliveries(shown), lambda one: visit.site.release.let_through(one, person.by, reason)
+    )
+
+
 async def _misdirected(visit: StaffVisit, person: Person, shown: list[Shown], fields: Fields) -> list[Outcome]:
     ids = {one.delivery.message_id for one in shown}
     if len(ids) != 1:
@@ -326,6 +347,7 @@ _DO: dict[str, Callable[[StaffVisit, Person, list[Shown], Fields], Awaitable[lis
     "resend": _resend,
     "access-code": _access_code,
     "raise": _raise,
+    "release": _release,
     "misdirected": _misdirected,
 }
 

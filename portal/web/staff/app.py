@@ -78,6 +78,8 @@ ROUTES: list[tuple[str, str, Verb | None, Handler]] = [
     ("POST", "/staff/act/access-code", Verb.ACCESS_CODE, acts.do("access-code")),
     ("GET", "/staff/act/raise", Verb.RAISE, acts.ask("raise")),
     ("POST", "/staff/act/raise", Verb.RAISE, acts.do("raise")),
+    ("GET", "/staff/act/release", Verb.RELEASE, acts.ask("release")),
+    ("POST", "/staff/act/release", Verb.RELEASE, acts.do("release")),
     ("GET", "/staff/act/misdirected", Verb.MISDIRECTED, acts.ask("misdirected")),
     ("POST", "/staff/act/misdirected", Verb.MISDIRECTED, acts.do("misdirected")),
     # Ends: holds and disposition.

@@ -56,6 +56,7 @@ async def _list(
         searched={"recipient": recipient, "sender": sender},
         kept=kept,
         narrowed=bool(wanted.named),
+        stopped=[] if wanted.named or before else await visit.site.messages.stopped(view),
         states=[state.value for state in DeliveryState],
         notices=NOTICES,
         classes=[one.name for one in await visit.site.classes((await visit.person()).by).every(view.org_id)],
@@ -132,6 +133,7 @@ async def one(visit: StaffVisit) -> Response:
         recipients=recipients,
         offered=await offered(visit, [one.shown for one in message.timelines]),
         done=visit.request.query_params.get("done", ""),
+        waits=any(one.shown.delivery.state is DeliveryState.UNSCANNED for one in message.timelines),
     )
 
 

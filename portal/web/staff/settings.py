@@ -13,7 +13,7 @@ from portal.model.colours import accents, read_colour
 from portal.model.errors import BodyTooLarge, InputRefused, NotFound
 from portal.model.ids import PolicyId
 from portal.model.notice import check_words
-from portal.model.policy import Policy
+from portal.model.policy import Policy, Scan
 from portal.orgs.classes import KINDS
 from portal.orgs.fallback import MOST_AT_ONCE, RECORD, Credential, fingerprint_of
 from portal.orgs.recipe import Block, Names, postfix
@@ -364,6 +364,8 @@ async def _policy(
         "reply": "yes" if wanted.reply_allowed else "no",
         "notice_language": wanted.notice_language or "",
         "unverified": "yes" if wanted.unverified_notice else "no",
+        "scan": wanted.scan.value,
+        "previews": "yes" if wanted.previews else "no",
         **(raw or {}),
     }
     return visit.page(
@@ -390,6 +392,8 @@ _LABELS = {
     "reply_allowed": "Answers allowed",
     "notice_language": "Language of notices",
     "unverified_notice": "Notice over unverified hops",
+    "scan": "Virus scan",
+    "previews": "Previews of attachments",
 }
 
 
@@ -423,6 +427,9 @@ def _read(start: Policy, fields: dict[str, str]) -> Policy:
     language = fields.get("notice_language") or None
     if language not in (None, *LANGUAGES):
         raise InputRefused("Choose one of the languages.", "notice_language")
+    scan = fields.get("scan", "")
+    if scan not in tuple(Scan):
+        raise InputRefused("Choose what the virus scanner is asked.", "scan")
     return replace(
         start,
         life_days=_days(fields, "life_days") or 0,
@@ -433,6 +440,8 @@ def _read(start: Policy, fields: dict[str, str]) -> Policy:
         reply_allowed=fields.get("reply") == "yes",
         notice_language=language,
         unverified_notice=fields.get("unverified") == "yes",
+        scan=Scan(scan),
+        previews=fields.get("previews") == "yes",
     )
 
 

@@ -21,6 +21,7 @@ from portal.lifecycle.end import Lifecycle
 from portal.lifecycle.hold import Holds
 from portal.lifecycle.misdirected import Misdirected
 from portal.lifecycle.reclass import Reclass
+from portal.lifecycle.release import Release
 from portal.mime import Renderer
 from portal.model.agents import device
 from portal.model.errors import SignInNeeded
@@ -86,6 +87,7 @@ class StaffSite:
     resend: Resend
     access_codes: AccessCodes
     reclass: Reclass
+    release: Release
     misdirected: Misdirected
     holds: Holds
     disposition: Disposition

@@ -64,7 +64,9 @@ _SENTENCES: dict[str, Callable[[Detail], str]] = {
     "SteppedUp": lambda d: f"Proved more by {METHODS.get(str(d.get('method')), d.get('method'))}",
     "SignInFailed": lambda d: f"A sign-in failed ({d.get('method', '')})",
     "MessageOpened": lambda d: f"{_PARTS.get(str(d.get('part')), 'Opened')} after {_LEVELS.get(_int(d), 'a sign-in')}",
-    "AttachmentOpened": lambda d: f"Attachment {d.get('part', '')} taken",
+    "AttachmentOpened": lambda d: (
+        f"Attachment {d.get('part', '')} {'looked at' if d.get('way') == 'preview' else 'taken'}"
+    ),
     "OriginalDownloaded": lambda d: "Original (.eml) downloaded",
     "ReadDenied": lambda d: f"A look was refused ({d.get('reason', '')})",
     "OpenFailed": lambda d: "The content did not open",
@@ -72,6 +74,12 @@ _SENTENCES: dict[str, Callable[[Detail], str]] = {
     "ReplyOpened": lambda d: "The portal opened the answer to hand it over",
     "ReplyHandedOver": lambda d: f"The answer was handed to {_hop(d)}",
     "ReplyFailed": lambda d: "The answer could not be handed over",
+    "FileRefused": lambda d: f"A file for the answer was refused by the virus scanner: {d.get('said', '')}",
+    "ScanOpened": lambda d: "The portal opened it to have it scanned",
+    "DeliveryQuarantined": lambda d: f"Quarantined: the virus scanner found {d.get('said', '')}",
+    "DeliveryReleased": lambda d: (
+        "Scanned and clean" if d.get("scan") == "clean" else f"Let through unscanned: {d.get('reason', '')}"
+    ),
     "AskedAgain": lambda d: "The recipient asked to read it again",
     "AccessCodeSet": lambda d: "An access code was set",
     "DeliveryExpired": lambda d: "Ended, unread" if d.get("unread") else "Ended",
