@@ -7,8 +7,7 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Scope
+from starlette.types import ASGIApp
 
 from portal import paths
 from portal.model.errors import NotFound, PortalError
@@ -18,6 +17,7 @@ from portal.web.headers import SecurityHeaders
 from portal.web.site import Site, Visit
 from portal.web.staff import app as staff
 from portal.web.staff.site import StaffSite, StaffVisit
+from portal.web.static import Static
 
 Handler = Callable[[Visit], Awaitable[Response]]
 Ready = Callable[[], Awaitable[list[str]]]
@@ -100,7 +100,7 @@ def build(site: Site | None, ready: Ready, console: StaffSite | None = None) -> 
         Route("/healthz", _healthz),
         Route("/readyz", readyz),
         Route("/robots.txt", _robots),
-        Mount("/static", _Static(directory=paths.static())),
+        Mount("/static", Static(paths.static())),
         *(staff.routes(console) if console else ()),
         *(Route(path, _endpoint(site, handler), methods=[method]) for method, path, handler in _ROUTES if site),
     ]
@@ -149,13 +149,3 @@ async def _healthz(request: Request) -> Response:
 
 async def _robots(request: Request) -> Response:
     return PlainTextResponse((paths.static() / "robots.txt").read_text(encoding="utf-8"))
-
-
-class _Static(StaticFiles):
-    """Files with a version in their address, which browsers may keep for ever (RFC 8246)."""
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        response = await super().get_response(path, scope)
-        if response.status_code == 200 and b"v=" in scope["query_string"]:
-            response.headers["cache-control"] = "public, max-age=31536000, immutable"
-        return response

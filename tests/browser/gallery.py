@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 from markupsafe import Markup
 
 from portal import paths
+from portal.web.static import packed
 from portal.web.templating import LANGUAGES, Pages, body_script_hash, direction
 
 NOW = datetime(2026, 11, 21, 10, 42, tzinfo=UTC)
@@ -390,11 +391,20 @@ class _Handler(BaseHTTPRequestHandler):
     def _static(self, name: str) -> None:
         types = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
         file = paths.static() / name
-        self._answer(200, file.read_bytes(), types.get(file.suffix, "text/plain"))
+        self._answer(200, packed(file), types.get(file.suffix, "text/plain"), encoding="gzip")
 
-    def _answer(self, status: int, body: bytes, kind: str, csp: str = PORTAL_CSP, location: str | None = None) -> None:
+    def _answer(
+        self,
+        status: int,
+        body: bytes,
+        kind: str,
+        csp: str = PORTAL_CSP,
+        location: str | None = None,
+        encoding: str = "identity",
+    ) -> None:
         self.send_response(status)
         headers = {"Content-Type": kind, "Content-Length": str(len(body)), "Content-Security-Policy": csp}
+        headers["Content-Encoding"] = encoding
         headers |= {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
         for name, value in headers.items():
             self.send_header(name, value)

@@ -1,6 +1,7 @@
 """What a person may read, for how long, and what Mallory gets instead."""
 
 import asyncio
+import gzip
 import re
 from collections.abc import AsyncIterator
 from email.message import EmailMessage
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from portal import paths
 from portal.assembly import House
 from portal.db import views
 from portal.db.tables import grants, messages, parts, renditions
@@ -269,6 +271,27 @@ ALWAYS = {
     "cross-origin-resource-policy": "same-origin",
     "x-robots-tag": "noindex, nofollow",
 }
+
+
+async def test_style_and_scripts_travel_short_and_pages_never_do(world: World) -> None:
+    """Static text is sent packed to who takes it; a page, with its token beside a sender's words, is not (BREACH)."""
+    alice, message = await opened(world)
+    whole = (paths.static() / "css" / "portal.css").read_bytes()
+    for accepts, coding in (
+        ("gzip, deflate, br", "gzip"), ("br;q=1.0, gzip;q=0.8", "gzip"), ("GZIP", "gzip"), ("gzip;q=0", None),
+        ("identity", None), ("br", None), ("xgzip", None), ("gzip;q=0.000, br", None), ("", None),
+    ):  # fmt: skip
+        async with alice.http.stream(
+            "GET", "/static/css/portal.css?v=1", headers={"accept-encoding": accepts}
+        ) as answer:
+            raw = b"".join([piece async for piece in answer.aiter_raw()])
+        assert (answer.headers.get("content-encoding"), answer.headers["vary"]) == (coding, "Accept-Encoding"), accepts
+        assert (gzip.decompress(raw) if coding else raw) == whole
+        assert answer.headers["content-type"] == "text/css; charset=utf-8"
+        assert len(raw) == int(answer.headers["content-length"])
+    for path in ("/", "/inbox", message, f"{message}/body", f"{message}/print"):
+        page = await alice.http.get(path, headers={"accept-encoding": "gzip, br"})
+        assert "content-encoding" not in page.headers, path
 
 
 async def test_every_answer_carries_its_headers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
