@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-VERSION = 1
+VERSION = 2
 """Of parser and sanitiser together: a rendition with another one is made anew on its next view."""
 
 
@@ -51,6 +51,9 @@ class Rendition:
     `problems` holds codes for what could not be read: `unparsable`, `too-many-parts`, `too-deep`, `bad-encoding`,
     `picture-left-out`, `html-left-out`, `remote-left-out`, `text-cut` (all of it is then an attachment).
     With `unparsable` the original is kept and nothing else is shown.
+
+    `quoted_text` is the offset in `text` from which on earlier messages are quoted, `quoted_html` from where to where they are in
+    `html`; None where there are none. Nothing of them is missing.
     """
 
     version: int
@@ -59,6 +62,8 @@ class Rendition:
     html: str | None
     parts: tuple[Part, ...]
     problems: tuple[str, ...] = field(default=())
+    quoted_text: int | None = None
+    quoted_html: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

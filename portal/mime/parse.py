@@ -14,6 +14,7 @@ from portal.mime.fields import Raw
 from portal.mime.heading import heading_from, unparsable
 from portal.mime.limits import MAX_HTML_CHARS, MAX_RAW_BYTES, MAX_TEXT_CHARS, Unparsable
 from portal.mime.names import safe_name, sniffed
+from portal.mime.quoted import answers, quoted_html, quoted_text
 from portal.mime.structure import Entity, Tree, tree
 from portal.mime.transfer import decoded
 from portal.mime.words import plain
@@ -108,13 +109,18 @@ class _Reading:
             content = self._content(entity)
             parts.append(_part(str(len(parts) + 1), entity, content))
             contents.append(content)
+        heading, _, references, _ = heading_from(self._mail.fields)
+        fragment = html.fragment if html is not None else None
+        answer = answers(references, heading.subject)
         rendition = Rendition(
             version=VERSION,
-            heading=heading_from(self._mail.fields)[0],
+            heading=heading,
             text=text[:MAX_TEXT_CHARS],
-            html=html.fragment if html is not None else None,
+            html=fragment,
             parts=tuple(parts),
             problems=tuple(sorted(self._problems)),
+            quoted_text=quoted_text(text[:MAX_TEXT_CHARS]) if answer else None,
+            quoted_html=quoted_html(fragment) if answer and fragment else None,
         )
         return Parsed(rendition, tuple(contents))
 

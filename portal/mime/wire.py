@@ -6,6 +6,7 @@
 import json
 import struct
 from datetime import UTC, datetime
+from typing import TypedDict
 
 from portal.mime import Heading, Part, Rendition
 
@@ -15,6 +16,11 @@ FRAME = struct.Struct(">I")
 PIECE_BYTES = 64 * 1024
 MEMORY_BYTES = 512 * 1024 * 1024
 """What a render process may take beyond what it has when it starts."""
+
+
+class _Quoted(TypedDict):
+    quoted_text: int | None
+    quoted_html: tuple[int, int] | None
 
 
 def dump(rendition: Rendition) -> bytes:
@@ -31,6 +37,7 @@ def dump(rendition: Rendition) -> bytes:
             "html": rendition.html,
             "parts": [[part.id, part.name, part.media_type, part.declared, part.size] for part in rendition.parts],
             "problems": rendition.problems,
+            "quoted": [rendition.quoted_text, rendition.quoted_html],
         },
         ensure_ascii=False,
         separators=(",", ":"),
@@ -53,6 +60,7 @@ def load(stored: bytes) -> Rendition:
             html=_optional(found.pop("html")),
             parts=tuple(_part(*fields) for fields in found.pop("parts")),
             problems=_strings(found.pop("problems")),
+            **_quoted(*found.pop("quoted")),
         )
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError("not a rendition") from error
@@ -63,6 +71,13 @@ def load(stored: bytes) -> Rendition:
 
 def _part(part_id: object, name: object, media_type: object, declared: object, size: object) -> Part:
     return Part(_str(part_id), _str(name), _str(media_type), _str(declared), _int(size))
+
+
+def _quoted(text: object, html: object) -> _Quoted:
+    if html is None:
+        return _Quoted(quoted_text=None if text is None else _int(text), quoted_html=None)
+    begin, end = html if isinstance(html, list) else (None, None)
+    return _Quoted(quoted_text=None if text is None else _int(text), quoted_html=(_int(begin), _int(end)))
 
 
 def _str(value: object) -> str:

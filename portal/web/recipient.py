@@ -126,7 +126,8 @@ async def message(visit: Visit) -> Response:
         offer=not refuses and await visit.site.passkeys.to_offer(session),
         item=item_of(view, wanted),
         heading=view.cover.heading,
-        text=view.rendition.text,
+        text=view.rendition.text[: view.rendition.quoted_text],
+        earlier=_from(view.rendition.text, view.rendition.quoted_text),
         body_href=f"{base}/body" if view.rendition.html is not None else None,
         parts=[_linked(part, base) for part in view.rendition.parts],
         problems=view.rendition.problems,
@@ -152,6 +153,10 @@ def item_of(view: View, wanted: DeliveryId) -> Item:
         unread=False,
         attachments=len(view.rendition.parts),
     )
+
+
+def _from(text: str, at: int | None) -> str:
+    return "" if at is None else text[at:]
 
 
 def _linked(part: Part, base: str) -> Linked:
@@ -216,11 +221,27 @@ async def body(visit: Visit) -> Response:
     view = await visit.site.reading.message(await visit.reader(), delivery_id(visit), Purpose.BODY)
     if view.rendition.html is None:
         raise NotFound("this message has no HTML")
-    html = Markup(view.rendition.html)  # noqa: S704 - made harmless by portal/mime/clean.py, and behind a CSP of its own
+    begin, end = view.rendition.quoted_html or (None, None)
+    # Made harmless by portal/mime/clean.py, and behind a CSP of its own; cut between elements by portal/mime/quoted.py.
+    html, earlier, rest = (
+        Markup(piece)  # noqa: S704
+        for piece in (
+            view.rendition.html[:begin],
+            _from(view.rendition.html[:end], begin),
+            _from(view.rendition.html, end),
+        )
+    )
     # On its own page nobody asks for its height. Where no script may run, a browser follows no refresh either: in the
     # frame our page's frame-src stops one, alone nothing else would.
     framed = visit.request.headers.get("sec-fetch-dest") == "iframe"
-    context = {"html": html, "subject": view.cover.heading.subject, "script": framed}
+    context = {
+        "dir": direction(visit.language),
+        "html": html,
+        "earlier": earlier,
+        "rest": rest,
+        "subject": view.cover.heading.subject,
+        "script": framed,
+    }
     policy = _framed() if framed else printed_mail()
     return HTMLResponse(
         visit.site.pages.render("recipient/body.html", visit.language, context),

@@ -57,6 +57,8 @@ HTML = Markup("""<p>Dear Ms Alvarez,</p>
 <a href="https://www.clinic.example/iron">iron and food</a>.</p><p>With kind regards<br>Dr Carol Reyes</p>""")
 TEXT = "Dear Ms Alvarez,\n\nyour appointment is on Monday, 30 November at 9:15.\n\nBring your list of medicines.\n\nCarol Reyes"
 
+EARLIER = "On Thu, 19 Nov 2026 at 08:12, Alice Alvarez <alice@patients.example> wrote:\n> When is my appointment?\n"
+
 
 def item(subject: str, state: str = "opened", unread: bool = False, attachments: int = 0) -> Thing:
     return Thing(
@@ -82,7 +84,7 @@ CODE = {**SIGN_IN, "code_reference": "QK7", "mail": ACCEPTED, "error": None, "ty
 LINK = {**SIGN_IN, "state": "readable", "sent_at": NOW, "expires_at": LATER}
 REPLY_SENT = Thing(at=NOW, text="Thank you, doctor.\nI will book for February.", parts=PARTS[:1], state="handed-over")
 MESSAGE: Mapping[str, object] = {
-    "item": RESULTS, "heading": HEADING, "text": TEXT, "body_href": "/framed", "parts": PARTS, "problems": [],
+    "item": RESULTS, "heading": HEADING, "text": TEXT, "earlier": "", "body_href": "/framed", "parts": PARTS, "problems": [],
     "replies": [], "reply_href": "/messages/0198/reply", "print_href": "/print", "original_href": "/original",
     "history": [
         Thing(at=NOW, text="opened", name="", who="Miguel"), Thing(at=NOW, text="attachment", name="chart.png", who=""),
@@ -211,7 +213,15 @@ PAGES: Mapping[str, Page] = {
     "message": Page("message", MESSAGE, signed_in=True),
     "message-text": Page(
         "message",
-        {**MESSAGE, "body_href": None, "problems": PROBLEMS, "replies": [REPLY_SENT], "parts": [], "history": []},
+        {
+            **MESSAGE,
+            "body_href": None,
+            "earlier": EARLIER,
+            "problems": PROBLEMS,
+            "replies": [REPLY_SENT],
+            "parts": [],
+            "history": [],
+        },
         signed_in=True,
     ),
     "ended-expired": Page(
@@ -336,7 +346,14 @@ def draw(pages: Pages, name: str, lang: str = "en", theme: str = "", ways: str =
 
 def draw_body(pages: Pages, lang: str = "en", html: str = HTML, script: bool = True) -> str:
     """The framed message."""
-    return pages.render("recipient/body.html", lang, {"html": html, "subject": HEADING.subject, "script": script})
+    context = {
+        "html": html,
+        "earlier": Markup("<p>Earlier.</p>"),
+        "rest": "",
+        "subject": HEADING.subject,
+        "script": script,
+    }
+    return pages.render("recipient/body.html", lang, {"dir": direction(lang), **context})
 
 
 def draw_print(pages: Pages, lang: str = "en", html: str | None = HTML) -> str:

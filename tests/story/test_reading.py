@@ -241,6 +241,27 @@ async def test_pictures_in_the_text_are_shown_and_remote_ones_are_not(world: Wor
     assert "Pictures from other websites were left out" in (await alice.get(message)).text
 
 
+async def test_earlier_messages_are_folded_and_all_there(world: World) -> None:
+    """An answer shows its own words, and what it quotes at a touch, without a script; on paper nothing is folded."""
+    old = "On Fri, Nov 20, 2026 at 10:42 AM Alice <alice@patients.example> wrote:\n> Do I need the tablets?\n"
+    mail = letter("Re: Tablets", "Yes, one a day.\n\n" + old)
+    answer = b"In-Reply-To: <9@patients.example>\r\n" + mail
+    alice, message = await opened(world, answer)
+    page = (await alice.get(message)).text
+    fold = page.index("<summary>Show earlier messages</summary>")
+    assert page.index("Yes, one a day.") < fold < page.index("Do I need the tablets?") < page.index("</details>")
+    assert (await alice.get(f"{message}/print")).text.count("Do I need the tablets?") == 1
+    assert "<details" not in (await alice.get(f"{message}/print")).text
+    html = f"<p>Yes, <b>one</b> a day.</p><div>{old.split(chr(10))[0]}</div><blockquote>Do I need them?</blockquote>"
+    html = html.replace("<alice@patients.example>", "&lt;alice@patients.example&gt;")
+    second = letter("Re: Tablets", "Yes.", html, message_id="<2@clinic.example>")
+    token = await world.announce(b"In-Reply-To: <9@patients.example>\r\n" + second, (ALICE,))
+    await prepared(world)
+    body = (await alice.get(f"{await alice.sign_in(token)}/body")).text
+    fold = body.index("<summary>Show earlier messages</summary>")
+    assert body.index("a day.") < fold < body.index("Do I need them?") < body.index("</details>")
+
+
 async def test_names_of_attachments_are_safe_in_headers_and_on_disks(world: World) -> None:
     """RFC 6266 and 8187: no control, bidi or path character of a hostile name reaches the header, and nothing is shown inline."""
     hostile = [

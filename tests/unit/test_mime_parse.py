@@ -308,7 +308,7 @@ def test_load_refuses_unknown_fields_and_wrong_types() -> None:
     assert load(good).heading == heading_of(b"Subject: s\r\n")[0]
     for bad in (
         good[:-1] + b',"more":1}',
-        good.replace(b'"version":1', b'"version":true'),
+        good.replace(b'"version":2', b'"version":true'),
         good.replace(b'"to":[]', b'"to":"x"'),
     ):
         with pytest.raises(ValueError):  # noqa: PT011
