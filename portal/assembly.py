@@ -53,6 +53,7 @@ from portal.orgs.setup import Setup
 from portal.phone import Texter
 from portal.phone.memory import MemoryTexter
 from portal.reading.read import Reading
+from portal.reading.search import Search
 from portal.reply.compose import Compose, ReplyLimits
 from portal.reply.handover import Handover
 from portal.sealing.announce import Announcer
@@ -214,6 +215,7 @@ class House:
             step_up=StepUp(db, fields, sessions, guard, desk, source, texts=bool(settings.phone_url)),
             throttle=Throttle(db, source, references_key),
             reading=Reading(db, opener, fields, self.sealer, self.renderer, source),
+            search=Search(db, opener, source),
             compose=Compose(db, opener, fields, self.sealer, limits, self.wake),
             asking=Asking(db, source, self.wake),
             setup=Setup(db, source, By(Who.STRANGER)),

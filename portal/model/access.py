@@ -22,6 +22,8 @@ class Purpose(StrEnum):
     PRINT = "print"
     ATTACHMENT = "attachment"
     ORIGINAL = "original"
+    SEARCH = "search"
+    """To look for words in it; none of its text is shown."""
     QUOTE = "quote"
     """The heading of a message shown above the reply that is being written."""
 

@@ -31,6 +31,7 @@ _ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/messages/{delivery}/print", recipient.printed),
     ("GET", "/messages/{delivery}/original.eml", recipient.original),
     ("GET", "/messages/{delivery}/parts/{part}", recipient.attachment),
+    ("POST", "/inbox/search", recipient.search),
     ("GET", "/", signin.front),
     ("POST", "/", signin.find),
     ("GET", "/m/{token}", signin.follow),

@@ -12,14 +12,16 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from portal.db.audit import Seen
 from portal.mime import Part
 from portal.model.access import Purpose, Reader
-from portal.model.errors import NoLongerReadable, NotFound
+from portal.model.errors import InputRefused, NoLongerReadable, NotFound
 from portal.model.ids import DeliveryId, ReplyId, is_id
 from portal.model.message import DeliveryState
 from portal.reading.read import Download, InboxLine, SentReply, View
-from portal.web import ranges
+from portal.reading.search import MOST_CHARS, TOO_LONG
+from portal.web import ranges, sentences
 from portal.web.forms import read_form
 from portal.web.headers import INERT, framed_mail, printed_mail
 from portal.web.languages import direction
+from portal.web.signin import Wrong
 from portal.web.site import OFFER_COOKIE, Visit
 from portal.web.templating import body_script_hash
 
@@ -92,7 +94,32 @@ async def inbox(visit: Visit) -> Response:
     before = visit.request.query_params.get("before", "")
     lines, next_id = await visit.site.reading.inbox(reader, DeliveryId(before) if is_id(before) else None)
     next_href = f"/inbox?before={next_id}" if next_id else None
-    return visit.page("inbox", items=[_item(one, visit) for one in lines], next_href=next_href)
+    items = [_item(one, visit) for one in lines]
+    return visit.page("inbox", items=items, next_href=next_href, found=None, typed="", error=None)
+
+
+async def search(visit: Visit) -> Response:
+    """Words come in a form and stay there: an address would keep them in histories and logs."""
+    form = await read_form(visit.request)
+    visit.check(form.get("csrf", ""))
+    typed, before = form.get("words", ""), form.get("before", "")
+    found, wrong = None, None
+    try:
+        reader = await visit.reader()
+        found = await visit.site.search.find(reader, typed, DeliveryId(before) if is_id(before) else None)
+    except InputRefused as error:
+        say = sentences.SEARCH_LONG if error.say == TOO_LONG else sentences.SEARCH_EMPTY
+        wrong = Wrong("words", visit.site.pages.say(say, visit.language, most=MOST_CHARS))
+    return visit.page(
+        "inbox",
+        status=422 if wrong else 200,
+        items=[_item(one, visit) for one in found.lines] if found else [],
+        next_href=None,
+        found=found,
+        typed=typed[:MOST_CHARS],
+        error=wrong,
+        here="/inbox",
+    )
 
 
 def _item(one: InboxLine, visit: Visit) -> Item:

@@ -16,6 +16,7 @@ from portal.model.errors import MemberNeeded, SignInNeeded
 from portal.model.links import TOKEN_BYTES, link_token
 from portal.orgs.setup import Setup
 from portal.reading.read import Reading
+from portal.reading.search import Search
 from portal.reply.compose import Compose
 from portal.signin import Client, Whose
 from portal.signin.codes import Codes
@@ -57,6 +58,7 @@ class Site:
     step_up: StepUp
     throttle: Throttle
     reading: Reading
+    search: Search
     compose: Compose
     asking: Asking
     setup: Setup

@@ -79,6 +79,8 @@ HEADING = Thing(
 )  # fmt: skip
 ACCEPTED = Thing(state="accepted", at=NOW, text="")
 DELAYED = Thing(state="delayed", at=NOW, text="451 4.7.1 Greylisted, try again later", minutes=5)
+NO_SEARCH = {"found": None, "typed": "", "error": None}
+FOUND = Thing(unread=1, next_id="0191")
 SIGN_IN = {"door": "d0or", "sent_to": "a•••e@patients.example"}
 CODE = {**SIGN_IN, "code_reference": "QK7", "mail": ACCEPTED, "error": None, "typed": ""}
 LINK = {**SIGN_IN, "state": "readable", "sent_at": NOW, "expires_at": LATER}
@@ -206,10 +208,27 @@ PAGES: Mapping[str, Page] = {
                 item("Invoice", "revoked"),
             ],
             "next_href": "/inbox?before=0191",
+            **NO_SEARCH,
         },
         signed_in=True,
     ),
-    "inbox-empty": Page("inbox", {"items": [], "next_href": None}, signed_in=True),
+    "inbox-empty": Page("inbox", {"items": [], "next_href": None, **NO_SEARCH}, signed_in=True),
+    "inbox-found": Page(
+        "inbox",
+        {
+            "items": [RESULTS, item("Referral letter")],
+            "next_href": None,
+            "found": FOUND,
+            "typed": "results",
+            "error": None,
+        },
+        signed_in=True,
+    ),
+    "inbox-search-error": Page(
+        "inbox",
+        {**NO_SEARCH, "items": [], "next_href": None, "error": wrong("words", "Type a word to look for.")},
+        signed_in=True,
+    ),
     "message": Page("message", MESSAGE, signed_in=True),
     "message-text": Page(
         "message",

@@ -521,13 +521,17 @@ async def test_a_view_that_cannot_be_recorded_is_not_given(world: World) -> None
     """When the database refuses the audit row, no plaintext goes out and no key is unwrapped."""
     alice, message = await opened(world)
     assert (await alice.get(message)).status_code == 200
+    csrf = alice.csrf
     for kind, pages in {
         "MessageOpened": ("", "/body", "/print", "/reply"), "OriginalDownloaded": ("/original.eml",),
-        "AttachmentOpened": ("/parts/1",), "InboxListed": ("inbox",),
+        "AttachmentOpened": ("/parts/1",), "InboxListed": ("inbox",), "InboxSearched": ("search",),
     }.items():  # fmt: skip
         await refuse_audit(world, kind)
         for page in pages:
-            answer = await alice.get("/inbox" if page == "inbox" else message + page)
+            if page == "search":
+                answer = await alice.post("/inbox/search", {"words": "canary", "csrf": csrf})
+            else:
+                answer = await alice.get("/inbox" if page == "inbox" else message + page)
             assert answer.status_code == 503, page
             assert "canary" not in answer.text
             assert "Your results" not in answer.text
