@@ -29,6 +29,7 @@ from portal.sealing.seal import Sealer
 
 R = TypeVar("R")
 INBOX_PAGE = 25
+_WITH_REPLIES = (Purpose.SUMMARY, Purpose.PRINT)
 LOOK_AGAIN = timedelta(milliseconds=250)
 """How often a running download is held against its delivery: a revoke ends it within a second."""
 
@@ -120,7 +121,7 @@ class Reading:
 
     async def message(self, reader: Reader, delivery_id: DeliveryId, purpose: Purpose) -> View:
         """A message for its page, its framed body, or print. Raises NotFound, NoLongerReadable, AssuranceNeeded."""
-        sent = await replies.of_delivery(self._db, delivery_id) if purpose is Purpose.SUMMARY else []
+        sent = await replies.of_delivery(self._db, delivery_id) if purpose in _WITH_REPLIES else []
         thread_ids = [one.id for one in sent]
         access, stored, (opened, thread) = await self._released(
             reader, delivery_id, purpose, "", lambda access: self._opener.open(access, thread_ids)

@@ -277,7 +277,8 @@ async def body(visit: Visit) -> Response:
 
 
 async def printed(visit: Visit) -> Response:
-    view = await visit.site.reading.message(await visit.reader(), delivery_id(visit), Purpose.PRINT)
+    wanted = delivery_id(visit)
+    view = await visit.site.reading.message(await visit.reader(), wanted, Purpose.PRINT)
     html = view.rendition.html
     context = {
         "dir": direction(visit.language),
@@ -286,6 +287,8 @@ async def printed(visit: Visit) -> Response:
         "text": view.rendition.text,
         "org": visit.organisation(),
         "parts": view.rendition.parts,
+        "replies": [answer(one, f"/messages/{wanted}") for one in view.replies],
+        "sent_at": view.cover.heading.sent_at or view.stored.accepted_at,
         "printed_at": visit.site.source.now(),
     }
     page = visit.site.pages.render("recipient/print.html", visit.language, context)

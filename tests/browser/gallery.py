@@ -384,6 +384,8 @@ def draw_print(pages: Pages, lang: str = "en", html: str | None = HTML) -> str:
         "text": TEXT,
         "org": CLINIC,
         "parts": PARTS,
+        "replies": [REPLY_SENT],
+        "sent_at": NOW,
         "printed_at": NOW,
     }
     return pages.render("recipient/print.html", lang, context)

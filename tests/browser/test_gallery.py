@@ -1,11 +1,14 @@
 """What a browser makes of every recipient page: reachable, readable, small, and quiet under the portal's own headers."""
 
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from markupsafe import Markup
 from playwright.sync_api import Browser, ConsoleMessage, FilePayload, Page, Request, expect, sync_playwright
+from pypdf import PdfReader
 
 from portal.web.templating import LANGUAGES, Pages, direction
 from tests.browser import gallery as pictures
@@ -274,6 +277,35 @@ def test_page_is_light(site: Gallery, tab: Page, name: str, most_bytes: int) -> 
     assert len(asked) <= 4
     assert all(request.url.startswith(site.url) for request in asked)
     assert size <= most_bytes
+
+
+@pytest.mark.parametrize("lang", ["en", "ar"])
+def test_each_page_of_paper_says_whose_it_is(site: Gallery, tab: Page, lang: str) -> None:
+    """Organisation, sender, day, host and number stand on every page; attachments and replies come last."""
+    long = Markup(f"{pictures.HTML}<table><tr><td>{'<p>A line of a long letter.</p>' * 60}</td></tr></table>")
+    tab.goto("about:blank")
+    tab.emulate_media(media="print")
+    tab.set_content(draw_print(site.pages, lang, html=long))
+    pages = [page.extract_text() for page in PdfReader(BytesIO(tab.pdf(format="A4"))).pages]
+    assert len(pages) > 2
+    for number, text in enumerate(pages, 1):
+        for said in (
+            "Northside Clinic",
+            "carol@clinic.example",
+            "alice@patients.example",
+            "2026",
+            "portal.clinic.example",
+        ):
+            assert said in text, (number, said)
+        assert str(number) in text.split("\n")[0]
+    assert sum(text.count("A line of a long letter.") for text in pages) == 60
+    assert "I will book for February." in pages[-1]
+    assert "Blood results 17 November.pdf" in pages[-1]
+    assert "Ctrl+P" not in pages[0]
+    tab.emulate_media(media="screen")
+    tab.set_viewport_size(NARROW)  # type: ignore[arg-type]
+    tab.set_content(draw_print(site.pages, lang))
+    assert tab.evaluate(OVERFLOW) == 0
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
