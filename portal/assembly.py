@@ -39,7 +39,7 @@ from portal.lifecycle.hold import Holds
 from portal.lifecycle.misdirected import Misdirected
 from portal.lifecycle.reclass import Reclass
 from portal.mail.submission import Submission
-from portal.mime import Renderer
+from portal.mime import Renderer, paper
 from portal.mime.pool import ProcessRenderer
 from portal.model.errors import PortalError, RefusesToStart
 from portal.model.events import By, Who
@@ -221,6 +221,7 @@ class House:
             setup=Setup(db, source, By(Who.STRANGER)),
             csrf=Csrf(tokens_key, settings.base_url),
             source=source,
+            exports=paper.available(),
             place_header=settings.place_header,
         )
 

@@ -92,10 +92,15 @@ class Renderer(Protocol):
 
     `logo` takes a PNG, JPEG, GIF or WebP of at most 2 MiB and 4,000 x 4,000 pixels, and makes a logo of its first frame. Any other
     file, a damaged one, and one that goes over the same limits of time and memory is InputRefused, in a sentence that says what to do.
+
+    `paper` makes a PDF (PDF/UA-1) of a sheet of words; None where the extra `pdf` is missing, the sheet has more than 1 MiB or signs
+    that no font here can draw, or it goes over those limits.
     """
 
     async def render(self, raw: AsyncIterator[bytes], sink: PartSink) -> Rendition: ...
 
     async def logo(self, raw: bytes) -> Logo: ...
+
+    async def paper(self, sheet: bytes) -> bytes | None: ...
 
     async def close(self) -> None: ...

@@ -22,6 +22,7 @@ class Purpose(StrEnum):
     PRINT = "print"
     ATTACHMENT = "attachment"
     ORIGINAL = "original"
+    PDF = "pdf"
     SEARCH = "search"
     """To look for words in it; none of its text is shown."""
     QUOTE = "quote"

@@ -573,8 +573,9 @@ class InboxSearched(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class MessageOpened(Event):
-    """Content of a message was released. `part` is `summary` (who, when, subject, text), `body` (the framed HTML), `print`
-    or `quote` (the heading above a reply being written). `replies` are those in the thread that were shown with it."""
+    """Content of a message was released. `part` is `summary` (who, when, subject, text), `body` (the framed HTML), `print`,
+    `pdf` (taken as a file) or `quote` (the heading above a reply being written). `replies` are those in the thread that were shown
+    with it."""
 
     part: str
     assurance: int

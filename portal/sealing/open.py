@@ -39,6 +39,7 @@ _OPENS: dict[Purpose, frozenset[Kind]] = {
     Purpose.SUMMARY: _MESSAGE,
     Purpose.BODY: _MESSAGE,
     Purpose.PRINT: _MESSAGE,
+    Purpose.PDF: _MESSAGE,
     Purpose.QUOTE: _MESSAGE,
     Purpose.SEARCH: frozenset({Kind.HEADING, Kind.RENDITION}),
     Purpose.ATTACHMENT: frozenset({Kind.PART, Kind.RENDITION}),

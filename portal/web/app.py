@@ -29,6 +29,7 @@ _ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/messages/{delivery}", recipient.message),
     ("GET", "/messages/{delivery}/body", recipient.body),
     ("GET", "/messages/{delivery}/print", recipient.printed),
+    ("GET", "/messages/{delivery}/message.pdf", recipient.exported),
     ("GET", "/messages/{delivery}/original.eml", recipient.original),
     ("GET", "/messages/{delivery}/parts/{part}", recipient.attachment),
     ("POST", "/inbox/search", recipient.search),

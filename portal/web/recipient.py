@@ -27,6 +27,8 @@ from portal.web.templating import body_script_hash
 
 _HISTORY = {"AttachmentOpened": "attachment", "OriginalDownloaded": "downloaded", "ReplySubmitted": "replied"}
 
+_TAKEN: Mapping[str, str] = {Purpose.PRINT: "printed", Purpose.PDF: "pdf"}
+
 
 @dataclass(frozen=True)
 class Item:
@@ -161,6 +163,7 @@ async def message(visit: Visit) -> Response:
         replies=[answer(one, base) for one in view.replies],
         reply_href=f"{base}/reply" if view.stored.reply_allowed else None,
         print_href=f"{base}/print",
+        pdf_href=f"{base}/message.pdf" if visit.site.exports else None,
         original_href=f"{base}/original.eml",
         history=_history(view, names),
         expires_at=view.stored.target.expires_at,
@@ -204,7 +207,7 @@ def _history(view: View, people: Mapping[str, str]) -> list[Entry]:
     return [
         Entry(
             seen.at,
-            _HISTORY.get(seen.kind, "printed" if seen.part == Purpose.PRINT else "opened"),
+            _HISTORY.get(seen.kind, _TAKEN.get(seen.part, "opened")),
             names.get(seen.part, ""),
             people.get(seen.session, ""),
         )
@@ -293,6 +296,38 @@ async def printed(visit: Visit) -> Response:
     }
     page = visit.site.pages.render("recipient/print.html", visit.language, context)
     return HTMLResponse(page, headers={"content-security-policy": printed_mail()})
+
+
+async def exported(visit: Visit) -> Response:
+    """The message as a PDF for screen readers: where the extra is installed."""
+    reader, wanted = await visit.reader(), delivery_id(visit)
+    if not visit.site.exports:
+        raise await no_id(visit, reader, wanted)
+    view = await visit.site.reading.message(reader, wanted, Purpose.PDF)
+    context = {
+        "dir": direction(visit.language),
+        "heading": view.cover.heading,
+        "text": view.rendition.text,
+        "org": visit.organisation(),
+        "parts": view.rendition.parts,
+        "replies": [answer(one, f"/messages/{wanted}") for one in view.replies],
+        "sent_at": view.cover.heading.sent_at or view.stored.accepted_at,
+        "printed_at": visit.site.source.now(),
+    }
+    sheet = visit.site.pages.render("recipient/paper.json", visit.language, context)
+    pdf = await visit.site.reading.paper(sheet.encode())
+    if pdf is None:
+        say = visit.site.pages.say
+        return visit.page(
+            "error",
+            status=422,
+            heading=say(sentences.NO_PDF, visit.language),
+            say=say(sentences.NO_PDF_SAY, visit.language),
+            next_href=f"/messages/{wanted}/print",
+            next_text=say(sentences.PRINT, visit.language),
+        )
+    headers = {"content-disposition": disposition("message.pdf"), "content-security-policy": INERT}
+    return Response(pdf, media_type="application/pdf", headers=headers)
 
 
 @lru_cache

@@ -21,6 +21,11 @@ SIGN_IN_CLOSED = mark(
     "Signing in with this link has been closed, because too many wrong codes were typed. Call the clinic."
 )
 
+NO_PDF = mark("This message can't be made into a PDF")
+NO_PDF_SAY = mark(
+    "It is too long, or has signs that can't be drawn here. Print it instead: your browser can save that as a PDF too."
+)
+PRINT = mark("Print")
 SEARCH_EMPTY = mark("Type a word to look for.")
 SEARCH_LONG = mark("Type fewer words: at most %(most)s letters.")
 

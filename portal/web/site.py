@@ -64,6 +64,8 @@ class Site:
     setup: Setup
     csrf: Csrf
     source: Source
+    exports: bool = False
+    """Whether messages can be taken as a PDF: the extra is installed."""
     place_header: str = ""
     """A header in which the proxy says where a client is; empty: nobody asks."""
 

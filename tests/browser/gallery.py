@@ -87,7 +87,7 @@ LINK = {**SIGN_IN, "state": "readable", "sent_at": NOW, "expires_at": LATER}
 REPLY_SENT = Thing(at=NOW, text="Thank you, doctor.\nI will book for February.", parts=PARTS[:1], state="handed-over")
 MESSAGE: Mapping[str, object] = {
     "item": RESULTS, "heading": HEADING, "text": TEXT, "earlier": "", "body_href": "/framed", "parts": PARTS, "problems": [],
-    "replies": [], "reply_href": "/messages/0198/reply", "print_href": "/print", "original_href": "/original",
+    "replies": [], "reply_href": "/messages/0198/reply", "print_href": "/print", "pdf_href": "/pdf", "original_href": "/original",
     "history": [
         Thing(at=NOW, text="opened", name="", who="Miguel"), Thing(at=NOW, text="attachment", name="chart.png", who=""),
     ],

@@ -4,11 +4,14 @@ import asyncio
 import gzip
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from email.message import EmailMessage
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pypdf import PdfReader
 
 from portal import paths
 from portal.assembly import House
@@ -18,6 +21,7 @@ from portal.db.views import Stored
 from portal.lifecycle.end import Lifecycle
 from portal.model.errors import ContentDamaged, NoLongerReadable
 from portal.model.events import By, Who
+from portal.web.app import build
 from tests.story.seams import all_deliveries, blob, delivery, dump, plain, prepared, put, refuse_audit, rows, run
 from tests.world import ALICE, BOB, Browser, World, letter
 
@@ -260,6 +264,32 @@ async def test_earlier_messages_are_folded_and_all_there(world: World) -> None:
     body = (await alice.get(f"{await alice.sign_in(token)}/body")).text
     fold = body.index("<summary>Show earlier messages</summary>")
     assert body.index("a day.") < fold < body.index("Do I need them?") < body.index("</details>")
+
+
+async def test_a_message_is_taken_as_a_pdf_and_that_is_on_record(world: World) -> None:
+    """Where the extra is there: one file, one view with its own purpose, seen in the history; else no link and no such page."""
+    alice, message = await opened(world, letter("Results", "The canary sings.\n"), (ALICE, BOB))
+    assert f'href="{message}/message.pdf"' in (await alice.get(message)).text
+    answer = await alice.get(f"{message}/message.pdf")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/pdf")
+    assert answer.headers["content-disposition"].startswith('attachment; filename="message.pdf"')
+    assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
+    assert "The canary sings." in PdfReader(BytesIO(answer.content)).pages[0].extract_text()
+    assert [one.detail["part"] for one in await world.events("MessageOpened")][-1] == "pdf"
+    assert "Downloaded as PDF" in (await alice.get(message)).text
+    bobs = next(one.id for one in await all_deliveries(world) if one.id not in message)
+    assert (await alice.get(f"/messages/{bobs}/message.pdf")).status_code == 404
+    undrawn = await alice.sign_in(await world.announce(letter("Odd", "\U000f0000", message_id="<2@clinic.example>")))
+    refused = await alice.get(f"{undrawn}/message.pdf")
+    assert refused.status_code == 422
+    assert f'href="{undrawn}/print"' in refused.text
+    await end(world, message.rsplit("/", 1)[1])
+    assert (await alice.get(f"{message}/message.pdf")).status_code == 410
+    world.app = build(replace(world.house.site(), exports=False), world.house.not_ready)
+    plainly = world.browser()
+    bare = await plainly.sign_in(await world.announce(letter(message_id="<3@clinic.example>")))
+    assert "message.pdf" not in (await plainly.get(bare)).text
+    assert (await plainly.get(f"{bare}/message.pdf")).status_code == 404
 
 
 async def test_names_of_attachments_are_safe_in_headers_and_on_disks(world: World) -> None:

@@ -91,6 +91,7 @@ TABLE: dict[tuple[str, str], Route] = {
     ("GET", "/messages/{delivery}"): Route(200, 2),
     ("GET", "/messages/{delivery}/body"): Route(200, 1),
     ("GET", "/messages/{delivery}/print"): Route(200, 2),
+    ("GET", "/messages/{delivery}/message.pdf"): Route(200, 2),
     ("GET", "/messages/{delivery}/original.eml"): Route(200, 1),
     ("GET", "/messages/{delivery}/parts/{part}"): Route(200, 1),
     ("POST", "/messages/{delivery}/ask"): Route(303, send=post),
