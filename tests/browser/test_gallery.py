@@ -174,6 +174,27 @@ def test_message_frame_grows_to_its_content(site: Gallery, tab: Page) -> None:
     assert tab.locator("iframe.mail").bounding_box()["height"] != 640  # type: ignore[index]
 
 
+def test_earlier_messages_unfold_and_the_frame_grows(site: Gallery, tab: Page, chromium: Browser) -> None:
+    """A touch or a key shows them in the frame, which makes room; without a script they open too."""
+    tab.set_viewport_size(WIDE)  # type: ignore[arg-type]
+    tab.goto(f"{site.url}/message")
+    settled(tab)
+    before = tab.locator("iframe.mail").bounding_box()
+    earlier = tab.frame_locator("iframe.mail").get_by_text("Earlier.")
+    expect(earlier).to_be_hidden()
+    tab.frame_locator("iframe.mail").locator("summary").press("Enter")
+    expect(earlier).to_be_visible()
+    tab.wait_for_function(
+        "h => document.querySelector('iframe.mail').getBoundingClientRect().height > h", arg=before["height"]
+    )  # type: ignore[index]
+    context = chromium.new_context(java_script_enabled=False)
+    plain = context.new_page()
+    plain.goto(f"{site.url}/message-text")
+    plain.get_by_text("Show earlier messages").click()
+    expect(plain.get_by_text("When is my appointment?")).to_be_visible()
+    context.close()
+
+
 def test_message_below_the_fold_grows_too(site: Gallery, tab: Page) -> None:
     """Browsers hold back frames that are out of sight; the height is told all the same, and again at another width."""
     tab.set_viewport_size({"width": 320, "height": 200})
