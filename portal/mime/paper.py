@@ -27,6 +27,7 @@ _LAYOUT = b"""
 #for (name, said) in sheet.fields { terms.item(name, said) }
 #v(1em)
 #prose(sheet.text)
+#for (title, sender, said) in sheet.documents { if title + sender != "" [== #title]; if sender != "" [#sender]; v(0.5em); prose(said) }
 #for (title, items) in sheet.lists { [== #title]; list(..items) }
 #if sheet.replies.len() > 0 [== #sheet.replies_title]
 #for (title, said, items) in sheet.replies { [=== #title]; prose(said); if items.len() > 0 { list(..items) } }
@@ -56,4 +57,4 @@ def made(sheet: bytes) -> bytes:
 def warm() -> None:
     """Starts what typst needs of the system, before the process gives up its rights."""
     empty = {"title": "x", "author": "", "lang": "en", "rtl": False, "head": [], "foot": "", "fields": [], "text": "x"}
-    made(json.dumps({**empty, "lists": [], "replies_title": "", "replies": []}).encode())
+    made(json.dumps({**empty, "documents": [], "lists": [], "replies_title": "", "replies": []}).encode())

@@ -149,8 +149,10 @@ def folded(text: str) -> str:
 def _texts(rendition: bytes) -> list[str]:
     shown = load(rendition)
     # In the sanitiser's output an angle bracket is a tag's. Words that a tag parts are one, as the reader sees them.
-    words = unescape(_TAG.sub("", shown.html or ""))
-    return [shown.text, words, *(part.name for part in shown.parts)]
+    documents = [(shown.text, shown.html), *((one.text, one.html) for one in shown.enclosed)]
+    words = [said for text, html in documents for said in (text, unescape(_TAG.sub("", html or "")))]
+    headings = [said for one in shown.enclosed if one.heading for said in (one.heading.subject, one.heading.sender)]
+    return [*words, *headings, *(part.name for part in shown.parts)]
 
 
 def _holds(said: list[str], words: list[str]) -> bool:

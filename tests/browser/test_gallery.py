@@ -58,9 +58,10 @@ def tab(chromium: Browser) -> Iterator[Page]:
 
 
 def settled(tab: Page) -> None:
-    """The framed message, where there is one, has told its height."""
-    if tab.query_selector("iframe.mail"):
-        tab.wait_for_selector("iframe.mail[style]")
+    """Each framed message has told its height; those further down load when they are looked at."""
+    for frame in tab.query_selector_all("iframe.mail"):
+        frame.scroll_into_view_if_needed()
+        tab.wait_for_function("frame => frame.style.height", arg=frame)
 
 
 def chosen(name: str) -> FilePayload:

@@ -28,7 +28,7 @@ def sheet(lang: str = "en", text: str = gallery.TEXT, subject: str = "Your resul
     heading = Thing(**{**vars(gallery.HEADING), "subject": subject})
     context = {
         "dir": direction(lang), "heading": heading, "text": text, "org": gallery.CLINIC, "parts": gallery.PARTS,
-        "replies": [gallery.REPLY_SENT], "sent_at": gallery.NOW, "printed_at": gallery.NOW,
+        "replies": [gallery.REPLY_SENT], "enclosed": [gallery.WITHIN], "sent_at": gallery.NOW, "printed_at": gallery.NOW,
     }  # fmt: skip
     return Pages("https://portal.clinic.example").render("recipient/paper.json", lang, context).encode()
 
