@@ -181,13 +181,14 @@ def test_earlier_messages_unfold_and_the_frame_grows(site: Gallery, tab: Page, c
     tab.goto(f"{site.url}/message")
     settled(tab)
     before = tab.locator("iframe.mail").bounding_box()
+    assert before
     earlier = tab.frame_locator("iframe.mail").get_by_text("Earlier.")
     expect(earlier).to_be_hidden()
     tab.frame_locator("iframe.mail").locator("summary").press("Enter")
     expect(earlier).to_be_visible()
     tab.wait_for_function(
         "h => document.querySelector('iframe.mail').getBoundingClientRect().height > h", arg=before["height"]
-    )  # type: ignore[index]
+    )
     context = chromium.new_context(java_script_enabled=False)
     plain = context.new_page()
     plain.goto(f"{site.url}/message-text")
