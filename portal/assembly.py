@@ -42,7 +42,7 @@ from portal.lifecycle.reclass import Reclass
 from portal.lifecycle.release import Release
 from portal.lifecycle.rescan import Rescan
 from portal.mail.submission import Submission
-from portal.mime import Renderer
+from portal.mime import Renderer, paper
 from portal.mime.pool import ProcessRenderer
 from portal.model.errors import PortalError, RefusesToStart
 from portal.model.events import By, Who
@@ -57,6 +57,7 @@ from portal.orgs.setup import Setup
 from portal.phone import Texter
 from portal.phone.memory import MemoryTexter
 from portal.reading.read import Reading
+from portal.reading.search import Search
 from portal.reply.compose import Compose, ReplyLimits
 from portal.reply.handover import Handover
 from portal.scan import Scanner
@@ -244,11 +245,13 @@ class House:
             step_up=StepUp(db, fields, sessions, guard, desk, source, texts=bool(settings.phone_url)),
             throttle=Throttle(db, source, references_key),
             reading=Reading(db, opener, fields, self.sealer, self.renderer, source),
+            search=Search(db, opener, source),
             compose=Compose(db, opener, fields, self.sealer, limits, self.wake, self.scanner),
             asking=Asking(db, source, self.wake),
             setup=Setup(db, source, By(Who.STRANGER)),
             csrf=Csrf(tokens_key, settings.base_url, own_hosts=True),
             source=source,
+            exports=paper.available(),
             place_header=settings.place_header,
         )
 

@@ -125,6 +125,35 @@ async def still_readable(db: Database, delivery_id: DeliveryId, now: datetime) -
     return row is not None and row[0] in READABLE and micros(now) < row[1]
 
 
+@dataclass(frozen=True)
+class Searched:
+    """What a search needs of a delivery; `sealed` is None when there is no rendition, or one that is too large."""
+
+    state: DeliveryState
+    expires_at: datetime
+    version: int | None
+    sealed: bytes | None
+
+
+_SEARCHED = Hot(
+    lambda insert: (
+        select(
+            t.c.state,
+            t.c.expires_at,
+            renditions.c.version,
+            case((func.length(renditions.c.sealed) <= bindparam("most"), renditions.c.sealed)),
+        )
+        .outerjoin(renditions, renditions.c.message_id == t.c.message_id)
+        .where(t.c.id == bindparam("id"))
+    )
+)
+
+
+async def searched(db: Database, delivery_id: DeliveryId, most_bytes: int) -> Searched | None:
+    row = await db.row(_SEARCHED, id=delivery_id, most=most_bytes)
+    return Searched(DeliveryState(row[0]), instant(row[1]), row[2], row[3]) if row else None
+
+
 def opened(event: Released, target: Target) -> Change[Released]:
     """A view: left out (Stale) when the delivery has ended meanwhile."""
     values = {"delivery": target.delivery_id, "now": micros(event.at)}

@@ -131,6 +131,9 @@ class Rendition:
     attachment of a kind that is shown otherwise is not), `other-program` (what only another program can take
     out: S/MIME, PGP).
     With `unparsable` the original is kept and nothing else is shown.
+
+    `quoted_text` is the offset in `text` from which on earlier messages are quoted, `quoted_html` from where to where they are in
+    `html`; None where there are none. Nothing of them is missing.
     """
 
     version: int
@@ -139,6 +142,8 @@ class Rendition:
     html: str | None
     parts: tuple[Part, ...]
     problems: tuple[str, ...] = field(default=())
+    quoted_text: int | None = None
+    quoted_html: tuple[int, int] | None = None
     told: tuple[Told, ...] = field(default=())
     enclosed: tuple[Enclosed, ...] = field(default=())
 
@@ -169,10 +174,15 @@ class Renderer(Protocol):
 
     `logo` takes a PNG, JPEG, GIF or WebP of at most 2 MiB and 4,000 x 4,000 pixels, and makes a logo of its first frame. Any other
     file, a damaged one, and one that goes over the same limits of time and memory is InputRefused, in a sentence that says what to do.
+
+    `paper` makes a PDF (PDF/UA-1) of a sheet of words; None where the extra `pdf` is missing, the sheet has more than 1 MiB or signs
+    that no font here can draw, or it goes over those limits.
     """
 
     async def render(self, raw: AsyncIterator[bytes], sink: PartSink) -> Rendition: ...
 
     async def logo(self, raw: bytes) -> Logo: ...
+
+    async def paper(self, sheet: bytes) -> bytes | None: ...
 
     async def close(self) -> None: ...

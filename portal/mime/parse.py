@@ -29,6 +29,7 @@ from portal.mime.limits import (
     Unparsable,
 )
 from portal.mime.names import safe_name, sniffed
+from portal.mime.quoted import answers, quoted_html, quoted_text
 from portal.mime.report import reports
 from portal.mime.structure import Entity, Tree, tree
 from portal.mime.transfer import AS_IT_IS
@@ -189,13 +190,17 @@ class _Reading:
 
     def parsed(self, mail: Tree) -> Parsed:
         body = self._read(mail, "", "")
+        heading, _, references, _ = heading_from(mail.fields)
+        answer = answers(references, heading.subject)
         rendition = Rendition(
             version=VERSION,
-            heading=heading_from(mail.fields)[0],
+            heading=heading,
             text=body.text,
             html=body.html,
             parts=tuple(self._parts),
             problems=tuple(sorted(self._problems | mail.problems)),
+            quoted_text=quoted_text(body.text) if answer else None,
+            quoted_html=quoted_html(body.html) if answer and body.html else None,
             told=tuple(self._told),
             enclosed=tuple(self._enclosed),
         )

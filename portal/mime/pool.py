@@ -18,6 +18,7 @@ import portal
 from portal.mime import Logo, PartSink, Renderer, Rendition, logos
 from portal.mime.heading import unparsable
 from portal.mime.limits import MAX_HEADER_BYTES
+from portal.mime.paper import MAX_PDF_BYTES, MAX_SHEET_BYTES
 from portal.mime.wire import FRAME, MEMORY_BYTES, PIECE_BYTES, load
 
 _MAX_RENDITION_BYTES = 64 * 1024 * 1024
@@ -84,6 +85,20 @@ class ProcessRenderer(Renderer):
             finally:
                 self._end(child)
 
+    async def paper(self, sheet: bytes) -> bytes | None:
+        """See `Renderer`. A process of its own, as for a logo."""
+        if len(sheet) > MAX_SHEET_BYTES:
+            return None
+        async with self._slots:
+            child = await self._new("paper")
+            try:
+                answer = await child.picture(sheet, self._seconds, MAX_PDF_BYTES)
+            except _Lost:
+                return None
+            finally:
+                self._end(child)
+        return answer if answer.startswith(b"%PDF-") else None
+
     async def close(self) -> None:
         """Ends every process, also those at work (their `render` returns `unparsable`), and waits until all are gone."""
         self._closed = True
@@ -107,7 +122,7 @@ class ProcessRenderer(Renderer):
             self._end(child)
         return await self._new("main")
 
-    async def _new(self, job: Literal["main", "picture"]) -> "_Child":
+    async def _new(self, job: Literal["main", "picture", "paper"]) -> "_Child":
         if self._closed:
             raise RuntimeError("this renderer is closed")
         child = _Child(await _started(job, self._memory_bytes))
@@ -163,12 +178,12 @@ class _Child:
             await sink.end()
         return rendition
 
-    async def picture(self, raw: bytes, seconds: float) -> bytes:
-        """Sends the picture; gives back what the process says to it, which is in one frame."""
+    async def picture(self, raw: bytes, seconds: float, most: int = logos.MAX_PNG_BYTES) -> bytes:
+        """Sends the picture, or a sheet of words; gives back what the process says to it, which is in one frame."""
         if raw:
             await self._send(raw, seconds)
         await self._send(b"", seconds)
-        return await self._frame(logos.MAX_PNG_BYTES, seconds)
+        return await self._frame(most, seconds)
 
     async def _send(self, piece: bytes, seconds: float) -> None:
         """Sends frames of at most 64 KiB; an empty piece is the end of the mail."""

@@ -6,6 +6,7 @@
 import json
 import struct
 from datetime import UTC, datetime
+from typing import TypedDict
 
 from portal.mime import Card, Enclosed, Event, Heading, Moment, Part, Rendition, Report, Told
 
@@ -17,6 +18,11 @@ MEMORY_BYTES = 512 * 1024 * 1024
 """What a render process may take beyond what it has when it starts."""
 
 
+class _Quoted(TypedDict):
+    quoted_text: int | None
+    quoted_html: tuple[int, int] | None
+
+
 def dump(rendition: Rendition) -> bytes:
     return json.dumps(
         {
@@ -26,6 +32,7 @@ def dump(rendition: Rendition) -> bytes:
             "html": rendition.html,
             "parts": [[p.id, p.name, p.media_type, p.declared, p.size, p.kind, p.within] for p in rendition.parts],
             "problems": rendition.problems,
+            "quoted": [rendition.quoted_text, rendition.quoted_html],
             "told": [_told_fields(one) for one in rendition.told],
             "enclosed": [
                 [e.part, e.within, None if e.heading is None else _heading_fields(e.heading), e.text, e.html]
@@ -47,6 +54,7 @@ def load(stored: bytes) -> Rendition:
             html=_optional(found.pop("html")),
             parts=tuple(_part(*fields) for fields in found.pop("parts")),
             problems=_strings(found.pop("problems")),
+            **_quoted(*found.pop("quoted")),
             told=tuple(_told(*fields) for fields in found.pop("told")),
             enclosed=tuple(_enclosed(*fields) for fields in found.pop("enclosed")),
         )
@@ -132,6 +140,13 @@ def _moment(fields: object) -> Moment | None:
     if found.tzinfo is not None:
         raise ValueError("a wall clock has its zone beside it")
     return Moment(found, _str(zone), _bool(all_day))
+
+
+def _quoted(text: object, html: object) -> _Quoted:
+    if html is None:
+        return _Quoted(quoted_text=None if text is None else _int(text), quoted_html=None)
+    begin, end = html if isinstance(html, list) else (None, None)
+    return _Quoted(quoted_text=None if text is None else _int(text), quoted_html=(_int(begin), _int(end)))
 
 
 def _str(value: object) -> str:

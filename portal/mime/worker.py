@@ -5,7 +5,7 @@ reads. In come frames (portal/mime/wire.py) of the raw mail and an empty one; ou
 each attachment and an empty one. Then the next mail.
 
 Another process of the same kind reads one picture instead (`picture`), answers in one frame and ends: it never had a mail, and those
-that have mails never had Pillow.
+that have mails never had Pillow. A third kind makes a PDF of words (`paper`).
 """
 
 import resource
@@ -56,6 +56,22 @@ def picture(memory_bytes: int = MEMORY_BYTES) -> None:
     except InputRefused as error:
         outcome = error
     answer = logos.dump(outcome)
+    sys.stdout.buffer.write(FRAME.pack(len(answer)) + answer)
+    sys.stdout.buffer.flush()
+
+
+def paper(memory_bytes: int = MEMORY_BYTES) -> None:
+    """Makes one PDF of a sheet of words."""
+    # As above. Its threads are started before the limits, which allow none.
+    from portal.mime.paper import made, warm
+
+    warm()
+    _limit(memory_bytes)
+    _more_time(_SECONDS)
+    sheet = _received(sys.stdin.buffer)
+    if sheet is None:
+        return
+    answer = made(bytes(sheet))
     sys.stdout.buffer.write(FRAME.pack(len(answer)) + answer)
     sys.stdout.buffer.flush()
 

@@ -24,6 +24,9 @@ class Purpose(StrEnum):
     PREVIEW = "preview"
     """An attachment shown by the browser itself, in a document of its own."""
     ORIGINAL = "original"
+    PDF = "pdf"
+    SEARCH = "search"
+    """To look for words in it; none of its text is shown."""
     QUOTE = "quote"
     """The heading of a message shown above the reply that is being written."""
 

@@ -606,9 +606,18 @@ class InboxListed(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class InboxSearched(Event):
+    """Subjects, senders and texts of these deliveries were opened to look for words in them. Not a view: of what was found, subject
+    and sender were shown. Which words, and what was found, is not on record."""
+
+    deliveries: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class MessageOpened(Event):
-    """Content of a message was released. `part` is `summary` (who, when, subject, text), `body` (the framed HTML), `print`
-    or `quote` (the heading above a reply being written). `replies` are those in the thread that were shown with it."""
+    """Content of a message was released. `part` is `summary` (who, when, subject, text), `body` (the framed HTML), `print`,
+    `pdf` (taken as a file) or `quote` (the heading above a reply being written). `replies` are those in the thread that were shown
+    with it."""
 
     part: str
     assurance: int

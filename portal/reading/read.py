@@ -30,6 +30,7 @@ from portal.sealing.seal import Sealer
 
 R = TypeVar("R")
 INBOX_PAGE = 25
+_WITH_REPLIES = (Purpose.SUMMARY, Purpose.PRINT, Purpose.PDF)
 LOOK_AGAIN = timedelta(milliseconds=250)
 """How often a running download is held against its delivery: a revoke ends it within a second."""
 
@@ -121,7 +122,7 @@ class Reading:
 
     async def message(self, reader: Reader, delivery_id: DeliveryId, purpose: Purpose) -> View:
         """A message for its page, its framed body, or print. Raises NotFound, NoLongerReadable, AssuranceNeeded."""
-        sent = await replies.of_delivery(self._db, delivery_id) if purpose is Purpose.SUMMARY else []
+        sent = await replies.of_delivery(self._db, delivery_id) if purpose in _WITH_REPLIES else []
         thread_ids = [one.id for one in sent]
         access, stored, (opened, thread) = await self._released(
             reader, delivery_id, purpose, "", lambda access: self._opener.open(access, thread_ids)
@@ -131,6 +132,10 @@ class Reading:
         shown = tuple([await _reply(one, reply) for one, reply in zip(thread, sent, strict=True)])
         history = tuple(await audit.seen(self._db, delivery_id, access.at)) if purpose is Purpose.SUMMARY else ()
         return View(stored, cover, rendition, shown, history)
+
+    async def paper(self, sheet: bytes) -> bytes | None:
+        """A PDF of what was opened for it (`Purpose.PDF`), or None where none can be made."""
+        return await self._renderer.paper(sheet)
 
     async def attachment(self, reader: Reader, delivery_id: DeliveryId, part_id: str) -> Download:
         """An attachment of the message. Raises NotFound when it has none of that id."""

@@ -24,6 +24,7 @@ from portal.model.events import (
     AttachmentOpened,
     Event,
     InboxListed,
+    InboxSearched,
     MessageOpened,
     OpenFailed,
     OriginalDownloaded,
@@ -39,7 +40,9 @@ _OPENS: dict[Purpose, frozenset[Kind]] = {
     Purpose.SUMMARY: _MESSAGE,
     Purpose.BODY: _MESSAGE,
     Purpose.PRINT: _MESSAGE,
+    Purpose.PDF: _MESSAGE,
     Purpose.QUOTE: _MESSAGE,
+    Purpose.SEARCH: frozenset({Kind.HEADING, Kind.RENDITION}),
     Purpose.ATTACHMENT: frozenset({Kind.PART, Kind.RENDITION}),
     Purpose.PREVIEW: frozenset({Kind.PART, Kind.RENDITION}),
     Purpose.ORIGINAL: frozenset({Kind.ORIGINAL, Kind.HEADING}),
@@ -186,8 +189,8 @@ class Opener:
         await self._db.commit(views.opened(event, access.target))
         return await self._opened(access, access.part, event)
 
-    async def listed(self, accesses: Sequence[Access], event: InboxListed) -> list[Opened | None]:
-        """Opens many headings under one event that names them all; None where one does not open."""
+    async def listed(self, accesses: Sequence[Access], event: InboxListed | InboxSearched) -> list[Opened | None]:
+        """Opens many messages, to list or to search them, under one event that names them all; None where one does not open."""
         await self._db.record(event)
         return [await self._listed_one(access, event) for access in accesses]
 

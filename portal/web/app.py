@@ -7,8 +7,7 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Scope
+from starlette.types import ASGIApp
 
 from portal import paths
 from portal.model.errors import NotFound, PortalError
@@ -18,6 +17,7 @@ from portal.web.headers import SecurityHeaders
 from portal.web.site import Site, Visit
 from portal.web.staff import app as staff
 from portal.web.staff.site import StaffSite, StaffVisit
+from portal.web.static import Static
 
 Handler = Callable[[Visit], Awaitable[Response]]
 Ready = Callable[[], Awaitable[list[str]]]
@@ -29,9 +29,11 @@ _ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/messages/{delivery}", recipient.message),
     ("GET", "/messages/{delivery}/body", recipient.body),
     ("GET", "/messages/{delivery}/print", recipient.printed),
+    ("GET", "/messages/{delivery}/message.pdf", recipient.exported),
     ("GET", "/messages/{delivery}/original.eml", recipient.original),
     ("GET", "/messages/{delivery}/parts/{part}", recipient.attachment),
     ("GET", "/messages/{delivery}/parts/{part}/view", recipient.attachment_view),
+    ("POST", "/inbox/search", recipient.search),
     ("GET", "/", signin.front),
     ("POST", "/", signin.find),
     ("GET", "/m/{token}", signin.follow),
@@ -101,7 +103,7 @@ def build(site: Site | None, ready: Ready, console: StaffSite | None = None) -> 
         Route("/healthz", _healthz),
         Route("/readyz", readyz),
         Route("/robots.txt", _robots),
-        Mount("/static", _Static(directory=paths.static())),
+        Mount("/static", Static(paths.static())),
         *(staff.routes(console) if console else ()),
         *(Route(path, _endpoint(site, handler), methods=[method]) for method, path, handler in _ROUTES if site),
     ]
@@ -150,13 +152,3 @@ async def _healthz(request: Request) -> Response:
 
 async def _robots(request: Request) -> Response:
     return PlainTextResponse((paths.static() / "robots.txt").read_text(encoding="utf-8"))
-
-
-class _Static(StaticFiles):
-    """Files with a version in their address, which browsers may keep for ever (RFC 8246)."""
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        response = await super().get_response(path, scope)
-        if response.status_code == 200 and b"v=" in scope["query_string"]:
-            response.headers["cache-control"] = "public, max-age=31536000, immutable"
-        return response

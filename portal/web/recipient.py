@@ -13,18 +13,22 @@ from portal.db.audit import Seen
 from portal.mime import Card, Event, Heading, Part, Report
 from portal.mime.names import preview_type
 from portal.model.access import Purpose, Reader
-from portal.model.errors import NoLongerReadable, NotFound
+from portal.model.errors import InputRefused, NoLongerReadable, NotFound
 from portal.model.ids import DeliveryId, ReplyId, is_id
 from portal.model.message import DeliveryState
 from portal.reading.read import Download, InboxLine, SentReply, View
-from portal.web import ranges
+from portal.reading.search import MOST_CHARS, TOO_LONG
+from portal.web import ranges, sentences
 from portal.web.forms import read_form
 from portal.web.headers import INERT, SHOWN, framed_mail, printed_mail
 from portal.web.languages import direction
+from portal.web.signin import Wrong
 from portal.web.site import OFFER_COOKIE, Visit
 from portal.web.templating import body_script_hash
 
 _HISTORY = {"AttachmentOpened": "attachment", "OriginalDownloaded": "downloaded", "ReplySubmitted": "replied"}
+
+_TAKEN: Mapping[str, str] = {Purpose.PRINT: "printed", Purpose.PDF: "pdf"}
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,32 @@ async def inbox(visit: Visit) -> Response:
     before = visit.request.query_params.get("before", "")
     lines, next_id = await visit.site.reading.inbox(reader, DeliveryId(before) if is_id(before) else None)
     next_href = f"/inbox?before={next_id}" if next_id else None
-    return visit.page("inbox", items=[_item(one, visit) for one in lines], next_href=next_href)
+    items = [_item(one, visit) for one in lines]
+    return visit.page("inbox", items=items, next_href=next_href, found=None, typed="", error=None)
+
+
+async def search(visit: Visit) -> Response:
+    """Words come in a form and stay there: an address would keep them in histories and logs."""
+    form = await read_form(visit.request)
+    visit.check(form.get("csrf", ""))
+    typed, before = form.get("words", ""), form.get("before", "")
+    found, wrong = None, None
+    try:
+        reader = await visit.reader()
+        found = await visit.site.search.find(reader, typed, DeliveryId(before) if is_id(before) else None)
+    except InputRefused as error:
+        say = sentences.SEARCH_LONG if error.say == TOO_LONG else sentences.SEARCH_EMPTY
+        wrong = Wrong("words", visit.site.pages.say(say, visit.language, most=MOST_CHARS))
+    return visit.page(
+        "inbox",
+        status=422 if wrong else 200,
+        items=[_item(one, visit) for one in found.lines] if found else [],
+        next_href=None,
+        found=found,
+        typed=typed[:MOST_CHARS],
+        error=wrong,
+        here="/inbox",
+    )
 
 
 def _item(one: InboxLine, visit: Visit) -> Item:
@@ -149,7 +178,8 @@ async def message(visit: Visit) -> Response:
         offer=not refuses and await visit.site.passkeys.to_offer(session),
         item=item_of(view, wanted),
         heading=view.cover.heading,
-        text=view.rendition.text,
+        text=view.rendition.text[: view.rendition.quoted_text],
+        earlier=_from(view.rendition.text, view.rendition.quoted_text),
         body_href=f"{base}/body" if view.rendition.html is not None else None,
         parts=[_linked(part, base, view.stored.previews) for part in view.rendition.parts if not part.within],
         said=_said(view, ""),
@@ -158,6 +188,7 @@ async def message(visit: Visit) -> Response:
         replies=[answer(one, base) for one in view.replies],
         reply_href=f"{base}/reply" if view.stored.reply_allowed else None,
         print_href=f"{base}/print",
+        pdf_href=f"{base}/message.pdf" if visit.site.exports else None,
         original_href=f"{base}/original.eml",
         history=_history(view, names),
         expires_at=view.stored.target.expires_at,
@@ -177,6 +208,10 @@ def item_of(view: View, wanted: DeliveryId) -> Item:
         unread=False,
         attachments=len(view.rendition.parts),
     )
+
+
+def _from(text: str, at: int | None) -> str:
+    return "" if at is None else text[at:]
 
 
 def _linked(part: Part, base: str, previews: bool) -> Linked:
@@ -227,7 +262,7 @@ def _history(view: View, people: Mapping[str, str]) -> list[Entry]:
     return [
         Entry(
             seen.at,
-            _HISTORY.get(seen.kind, "printed" if seen.part == Purpose.PRINT else "opened"),
+            _HISTORY.get(seen.kind, _TAKEN.get(seen.part, "opened")),
             names.get(seen.part, ""),
             people.get(seen.session, ""),
         )
@@ -269,15 +304,28 @@ async def ask(visit: Visit) -> Response:
 
 async def body(visit: Visit) -> Response:
     view = await visit.site.reading.message(await visit.reader(), delivery_id(visit), Purpose.BODY)
-    clean, heading = _document(view, visit.request.query_params.get("document", ""))
+    number = visit.request.query_params.get("document", "")
+    clean, heading = _document(view, number)
     if clean is None:
         raise NotFound("this message has no HTML")
-    html = Markup(clean)  # noqa: S704 - made harmless by portal/mime/clean.py, and behind a CSP of its own
+    begin, end = (None if number else view.rendition.quoted_html) or (None, None)
+    # Made harmless by portal/mime/clean.py, and behind a CSP of its own; cut between elements by portal/mime/quoted.py.
+    html, earlier, rest = (
+        Markup(piece)  # noqa: S704
+        for piece in (clean[:begin], _from(clean[:end], begin), _from(clean, end))
+    )
     # On its own page nobody asks for its height. Where no script may run, a browser follows no refresh either: in the
     # frame our page's frame-src stops one, alone nothing else would.
     framed = visit.request.headers.get("sec-fetch-dest") == "iframe"
-    easy = visit.request.query_params.get("view") == "easy"
-    context = {"html": html, "subject": heading.subject, "script": framed, "easy": easy}
+    context = {
+        "dir": direction(visit.language),
+        "html": html,
+        "earlier": earlier,
+        "rest": rest,
+        "subject": heading.subject,
+        "script": framed,
+        "easy": visit.request.query_params.get("view") == "easy",
+    }
     policy = _framed() if framed else printed_mail()
     return HTMLResponse(
         visit.site.pages.render("recipient/body.html", visit.language, context),
@@ -297,7 +345,8 @@ def _document(view: View, number: str) -> tuple[str | None, Heading]:
 
 
 async def printed(visit: Visit) -> Response:
-    view = await visit.site.reading.message(await visit.reader(), delivery_id(visit), Purpose.PRINT)
+    wanted = delivery_id(visit)
+    view = await visit.site.reading.message(await visit.reader(), wanted, Purpose.PRINT)
     html = view.rendition.html
     context = {
         "dir": direction(visit.language),
@@ -306,12 +355,47 @@ async def printed(visit: Visit) -> Response:
         "text": view.rendition.text,
         "org": visit.organisation(),
         "parts": view.rendition.parts,
+        "replies": [answer(one, f"/messages/{wanted}") for one in view.replies],
+        "sent_at": view.cover.heading.sent_at or view.stored.accepted_at,
         "said": _said(view, ""),
         "enclosed": _enclosed(view, ""),
         "printed_at": visit.site.source.now(),
     }
     page = visit.site.pages.render("recipient/print.html", visit.language, context)
     return HTMLResponse(page, headers={"content-security-policy": printed_mail()})
+
+
+async def exported(visit: Visit) -> Response:
+    """The message as a PDF for screen readers: where the extra is installed."""
+    reader, wanted = await visit.reader(), delivery_id(visit)
+    if not visit.site.exports:
+        raise await no_id(visit, reader, wanted)
+    view = await visit.site.reading.message(reader, wanted, Purpose.PDF)
+    context = {
+        "dir": direction(visit.language),
+        "heading": view.cover.heading,
+        "text": view.rendition.text,
+        "enclosed": view.rendition.enclosed,
+        "org": visit.organisation(),
+        "parts": view.rendition.parts,
+        "replies": [answer(one, f"/messages/{wanted}") for one in view.replies],
+        "sent_at": view.cover.heading.sent_at or view.stored.accepted_at,
+        "printed_at": visit.site.source.now(),
+    }
+    sheet = visit.site.pages.render("recipient/paper.json", visit.language, context)
+    pdf = await visit.site.reading.paper(sheet.encode())
+    if pdf is None:
+        say = visit.site.pages.say
+        return visit.page(
+            "error",
+            status=422,
+            heading=say(sentences.NO_PDF, visit.language),
+            say=say(sentences.NO_PDF_SAY, visit.language),
+            next_href=f"/messages/{wanted}/print",
+            next_text=say(sentences.PRINT, visit.language),
+        )
+    headers = {"content-disposition": disposition("message.pdf"), "content-security-policy": INERT}
+    return Response(pdf, media_type="application/pdf", headers=headers)
 
 
 @lru_cache

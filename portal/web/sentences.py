@@ -21,6 +21,14 @@ SIGN_IN_CLOSED = mark(
     "Signing in with this link has been closed, because too many wrong codes were typed. Call the clinic."
 )
 
+NO_PDF = mark("This message can't be made into a PDF")
+NO_PDF_SAY = mark(
+    "It is too long, or has signs that can't be drawn here. Print it instead: your browser can save that as a PDF too."
+)
+PRINT = mark("Print")
+SEARCH_EMPTY = mark("Type a word to look for.")
+SEARCH_LONG = mark("Type fewer words: at most %(most)s letters.")
+
 REPLY_EMPTY = mark("Write your reply, or add a file.")
 REPLY_TOO_LONG = mark("Your reply is too long. Shorten it, or attach it as a file.")
 FILES_TOO_LARGE = mark("The files are too large: all together can have %(most)s. Leave one out, or send two replies.")

@@ -16,6 +16,7 @@ from portal.model.errors import MemberNeeded, SignInNeeded
 from portal.model.links import TOKEN_BYTES, link_token
 from portal.orgs.setup import Setup
 from portal.reading.read import Reading
+from portal.reading.search import Search
 from portal.reply.compose import Compose
 from portal.signin import Client, Whose
 from portal.signin.codes import Codes
@@ -57,11 +58,14 @@ class Site:
     step_up: StepUp
     throttle: Throttle
     reading: Reading
+    search: Search
     compose: Compose
     asking: Asking
     setup: Setup
     csrf: Csrf
     source: Source
+    exports: bool = False
+    """Whether messages can be taken as a PDF: the extra is installed."""
     place_header: str = ""
     """A header in which the proxy says where a client is; empty: nobody asks."""
 

@@ -69,7 +69,7 @@ class Letters:
 
     def render(self, name: str, lang: str, context: Mapping[str, object]) -> Letter:
         """The letter `name` ("notice"). `tz` defaults to UTC."""
-        given = {"lang": lang, "dir": direction(lang), "tz": "UTC", **context}
+        given = {"lang": lang, "dir": direction(lang), "languages": LANGUAGES, "tz": "UTC", **context}
         plain, html = self._plain[lang], self._html[lang]
         return Letter(
             subject=" ".join(plain.get_template(f"mail/{name}/subject.txt").render(given).split()),

@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from portal import paths
 from portal.mime import Card, Event, Moment, Report
+from portal.web.static import packed
 from portal.web.templating import LANGUAGES, Pages, body_script_hash, direction
 
 NOW = datetime(2026, 11, 21, 10, 42, tzinfo=UTC)
@@ -57,6 +58,8 @@ HTML = Markup("""<p>Dear Ms Alvarez,</p>
 <a href="https://www.clinic.example/iron">iron and food</a>.</p><p>With kind regards<br>Dr Carol Reyes</p>""")
 TEXT = "Dear Ms Alvarez,\n\nyour appointment is on Monday, 30 November at 9:15.\n\nBring your list of medicines.\n\nCarol Reyes"
 
+EARLIER = "On Thu, 19 Nov 2026 at 08:12, Alice Alvarez <alice@patients.example> wrote:\n> When is my appointment?\n"
+
 
 def item(subject: str, state: str = "opened", unread: bool = False, attachments: int = 0) -> Thing:
     return Thing(
@@ -84,6 +87,8 @@ HEADING = Thing(
 )  # fmt: skip
 ACCEPTED = Thing(state="accepted", at=NOW, text="")
 DELAYED = Thing(state="delayed", at=NOW, text="451 4.7.1 Greylisted, try again later", minutes=5)
+NO_SEARCH = {"found": None, "typed": "", "error": None}
+FOUND = Thing(unread=1, next_id="0191")
 SIGN_IN = {"door": "d0or", "sent_to": "a•••e@patients.example"}
 CODE = {**SIGN_IN, "code_reference": "QK7", "mail": ACCEPTED, "error": None, "typed": ""}
 LINK = {**SIGN_IN, "state": "readable", "sent_at": NOW, "expires_at": LATER}
@@ -103,9 +108,9 @@ SAID_ALL = Thing(
 )  # fmt: skip
 WITHIN = Thing(heading=HEADING, text=TEXT, body_href="/framed", said=SAID, parts=PARTS)
 MESSAGE: Mapping[str, object] = {
-    "item": RESULTS, "heading": HEADING, "text": TEXT, "body_href": "/framed", "parts": PARTS, "problems": [],
+    "item": RESULTS, "heading": HEADING, "text": TEXT, "earlier": "", "body_href": "/framed", "parts": PARTS, "problems": [],
     "said": SAID, "enclosed": [],
-    "replies": [], "reply_href": "/messages/0198/reply", "print_href": "/print", "original_href": "/original",
+    "replies": [], "reply_href": "/messages/0198/reply", "print_href": "/print", "pdf_href": "/pdf", "original_href": "/original",
     "history": [
         Thing(at=NOW, text="opened", name="", who="Miguel"), Thing(at=NOW, text="attachment", name="chart.png", who=""),
     ],
@@ -227,14 +232,39 @@ PAGES: Mapping[str, Page] = {
                 item("Invoice", "revoked"),
             ],
             "next_href": "/inbox?before=0191",
+            **NO_SEARCH,
         },
         signed_in=True,
     ),
-    "inbox-empty": Page("inbox", {"items": [], "next_href": None}, signed_in=True),
+    "inbox-empty": Page("inbox", {"items": [], "next_href": None, **NO_SEARCH}, signed_in=True),
+    "inbox-found": Page(
+        "inbox",
+        {
+            "items": [RESULTS, item("Referral letter")],
+            "next_href": None,
+            "found": FOUND,
+            "typed": "results",
+            "error": None,
+        },
+        signed_in=True,
+    ),
+    "inbox-search-error": Page(
+        "inbox",
+        {**NO_SEARCH, "items": [], "next_href": None, "error": wrong("words", "Type a word to look for.")},
+        signed_in=True,
+    ),
     "message": Page("message", MESSAGE, signed_in=True),
     "message-text": Page(
         "message",
-        {**MESSAGE, "body_href": None, "problems": PROBLEMS, "replies": [REPLY_SENT], "parts": [], "history": []},
+        {
+            **MESSAGE,
+            "body_href": None,
+            "earlier": EARLIER,
+            "problems": PROBLEMS,
+            "replies": [REPLY_SENT],
+            "parts": [],
+            "history": [],
+        },
         signed_in=True,
     ),
     "message-within": Page(
@@ -368,8 +398,15 @@ def draw(pages: Pages, name: str, lang: str = "en", theme: str = "", ways: str =
 
 def draw_body(pages: Pages, lang: str = "en", html: str = HTML, script: bool = True, easy: bool = False) -> str:
     """The framed message."""
-    given = {"html": html, "subject": HEADING.subject, "script": script, "easy": easy}
-    return pages.render("recipient/body.html", lang, given)
+    context = {
+        "html": html,
+        "earlier": Markup("<p>Earlier.</p>"),
+        "rest": "",
+        "subject": HEADING.subject,
+        "script": script,
+        "easy": easy,
+    }
+    return pages.render("recipient/body.html", lang, {"dir": direction(lang), **context})
 
 
 def draw_print(pages: Pages, lang: str = "en", html: str | None = HTML) -> str:
@@ -381,6 +418,8 @@ def draw_print(pages: Pages, lang: str = "en", html: str | None = HTML) -> str:
         "text": TEXT,
         "org": CLINIC,
         "parts": PARTS,
+        "replies": [REPLY_SENT],
+        "sent_at": NOW,
         "said": SAID,
         "enclosed": [WITHIN],
         "printed_at": NOW,
@@ -427,11 +466,20 @@ class _Handler(BaseHTTPRequestHandler):
     def _static(self, name: str) -> None:
         types = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
         file = paths.static() / name
-        self._answer(200, file.read_bytes(), types.get(file.suffix, "text/plain"))
+        self._answer(200, packed(file), types.get(file.suffix, "text/plain"), encoding="gzip")
 
-    def _answer(self, status: int, body: bytes, kind: str, csp: str = PORTAL_CSP, location: str | None = None) -> None:
+    def _answer(
+        self,
+        status: int,
+        body: bytes,
+        kind: str,
+        csp: str = PORTAL_CSP,
+        location: str | None = None,
+        encoding: str = "identity",
+    ) -> None:
         self.send_response(status)
         headers = {"Content-Type": kind, "Content-Length": str(len(body)), "Content-Security-Policy": csp}
+        headers["Content-Encoding"] = encoding
         headers |= {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
         for name, value in headers.items():
             self.send_header(name, value)

@@ -331,14 +331,14 @@ def test_keyboard_alone_signs_in_and_opens_an_attachment(chromium: Browser, stag
 
 
 def test_pages_are_light_for_a_browser_that_has_nothing_yet(chromium: Browser, stage: Stage) -> None:
-    """Sign-in pages 20 KB, inbox 25 KB, message 15 KB beside the mail, style 8 KB, 4 requests (the icon is kept by browsers)."""
+    """Sign-in pages 20 KB, inbox 25 KB, message 12 KB beside the mail, 4 requests (the icon is kept by browsers)."""
     link = find(LINK, stage.announce())
     with person(chromium, stage) as (context, _):
         page = context.new_page()
         sign_in(page, stage, link)
         cookies, message = context.cookies(), page.url
     for address, most_bytes in (
-        (stage.portal, 20_000), (link, 20_000), (f"{stage.portal}/inbox", 25_000), (message, 15_000),
+        (stage.portal, 20_000), (link, 20_000), (f"{stage.portal}/inbox", 25_000), (message, 12_000),
     ):  # fmt: skip
         with person(chromium, stage) as (context, watch):
             context.add_cookies(cookies)  # type: ignore[arg-type]
@@ -346,10 +346,10 @@ def test_pages_are_light_for_a_browser_that_has_nothing_yet(chromium: Browser, s
             page.goto(address)
             page.wait_for_load_state("networkidle")
             asked = [one for one in watch.asked if "favicon" not in one.url and not one.url.startswith("data:")]
-            sizes = {one.url: len(answer.body()) for one in asked if (answer := one.response())}
+            sizes = {one.url: one.sizes()["responseBodySize"] for one in asked if one.response()}
         assert len(asked) <= 4, sizes
         assert sum(size for url, size in sizes.items() if not url.endswith("/body")) <= most_bytes, sizes
-        assert next(size for url, size in sizes.items() if ".css" in url) <= 8192
+        assert next(size for url, size in sizes.items() if ".css" in url) <= 4096
 
 
 def test_wrong_way_is_never_a_dead_end(chromium: Browser, stage: Stage) -> None:

@@ -1,14 +1,19 @@
 """What a person may read, for how long, and what Mallory gets instead."""
 
 import asyncio
+import gzip
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from email.message import EmailMessage
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pypdf import PdfReader
 
+from portal import paths
 from portal.assembly import House
 from portal.db import views
 from portal.db.tables import grants, messages, parts, renditions
@@ -16,6 +21,7 @@ from portal.db.views import Stored
 from portal.lifecycle.end import Lifecycle
 from portal.model.errors import ContentDamaged, NoLongerReadable
 from portal.model.events import By, Who
+from portal.web.app import build
 from tests.story.seams import all_deliveries, blob, delivery, dump, plain, prepared, put, refuse_audit, rows, run
 from tests.world import ALICE, BOB, Browser, World, letter
 
@@ -239,6 +245,53 @@ async def test_pictures_in_the_text_are_shown_and_remote_ones_are_not(world: Wor
     assert "Pictures from other websites were left out" in (await alice.get(message)).text
 
 
+async def test_earlier_messages_are_folded_and_all_there(world: World) -> None:
+    """An answer shows its own words, and what it quotes at a touch, without a script; on paper nothing is folded."""
+    old = "On Fri, Nov 20, 2026 at 10:42 AM Alice <alice@patients.example> wrote:\n> Do I need the tablets?\n"
+    mail = letter("Re: Tablets", "Yes, one a day.\n\n" + old)
+    answer = b"In-Reply-To: <9@patients.example>\r\n" + mail
+    alice, message = await opened(world, answer)
+    page = (await alice.get(message)).text
+    fold = page.index("<summary>Show earlier messages</summary>")
+    assert page.index("Yes, one a day.") < fold < page.index("Do I need the tablets?") < page.index("</details>")
+    assert (await alice.get(f"{message}/print")).text.count("Do I need the tablets?") == 1
+    assert "<details" not in (await alice.get(f"{message}/print")).text
+    html = f"<p>Yes, <b>one</b> a day.</p><div>{old.split(chr(10))[0]}</div><blockquote>Do I need them?</blockquote>"
+    html = html.replace("<alice@patients.example>", "&lt;alice@patients.example&gt;")
+    second = letter("Re: Tablets", "Yes.", html, message_id="<2@clinic.example>")
+    token = await world.announce(b"In-Reply-To: <9@patients.example>\r\n" + second, (ALICE,))
+    await prepared(world)
+    body = (await alice.get(f"{await alice.sign_in(token)}/body")).text
+    fold = body.index("<summary>Show earlier messages</summary>")
+    assert body.index("a day.") < fold < body.index("Do I need them?") < body.index("</details>")
+
+
+async def test_a_message_is_taken_as_a_pdf_and_that_is_on_record(world: World) -> None:
+    """Where the extra is there: one file, one view with its own purpose, seen in the history; else no link and no such page."""
+    alice, message = await opened(world, letter("Results", "The canary sings.\n"), (ALICE, BOB))
+    assert f'href="{message}/message.pdf"' in (await alice.get(message)).text
+    answer = await alice.get(f"{message}/message.pdf")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/pdf")
+    assert answer.headers["content-disposition"].startswith('attachment; filename="message.pdf"')
+    assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
+    assert "The canary sings." in PdfReader(BytesIO(answer.content)).pages[0].extract_text()
+    assert [one.detail["part"] for one in await world.events("MessageOpened")][-1] == "pdf"
+    assert "Downloaded as PDF" in (await alice.get(message)).text
+    bobs = next(one.id for one in await all_deliveries(world) if one.id not in message)
+    assert (await alice.get(f"/messages/{bobs}/message.pdf")).status_code == 404
+    undrawn = await alice.sign_in(await world.announce(letter("Odd", "\U000f0000", message_id="<2@clinic.example>")))
+    refused = await alice.get(f"{undrawn}/message.pdf")
+    assert refused.status_code == 422
+    assert f'href="{undrawn}/print"' in refused.text
+    await end(world, message.rsplit("/", 1)[1])
+    assert (await alice.get(f"{message}/message.pdf")).status_code == 410
+    world.app = build(replace(world.house.site(), exports=False), world.house.not_ready)
+    plainly = world.browser()
+    bare = await plainly.sign_in(await world.announce(letter(message_id="<3@clinic.example>")))
+    assert "message.pdf" not in (await plainly.get(bare)).text
+    assert (await plainly.get(f"{bare}/message.pdf")).status_code == 404
+
+
 async def test_names_of_attachments_are_safe_in_headers_and_on_disks(world: World) -> None:
     """RFC 6266 and 8187: no control, bidi or path character of a hostile name reaches the header, and nothing is shown inline."""
     hostile = [
@@ -269,6 +322,27 @@ ALWAYS = {
     "cross-origin-resource-policy": "same-origin",
     "x-robots-tag": "noindex, nofollow",
 }
+
+
+async def test_style_and_scripts_travel_short_and_pages_never_do(world: World) -> None:
+    """Static text is sent packed to who takes it; a page, with its token beside a sender's words, is not (BREACH)."""
+    alice, message = await opened(world)
+    whole = (paths.static() / "css" / "portal.css").read_bytes()
+    for accepts, coding in (
+        ("gzip, deflate, br", "gzip"), ("br;q=1.0, gzip;q=0.8", "gzip"), ("GZIP", "gzip"), ("gzip;q=0", None),
+        ("identity", None), ("br", None), ("xgzip", None), ("gzip;q=0.000, br", None), ("", None),
+    ):  # fmt: skip
+        async with alice.http.stream(
+            "GET", "/static/css/portal.css?v=1", headers={"accept-encoding": accepts}
+        ) as answer:
+            raw = b"".join([piece async for piece in answer.aiter_raw()])
+        assert (answer.headers.get("content-encoding"), answer.headers["vary"]) == (coding, "Accept-Encoding"), accepts
+        assert (gzip.decompress(raw) if coding else raw) == whole
+        assert answer.headers["content-type"] == "text/css; charset=utf-8"
+        assert len(raw) == int(answer.headers["content-length"])
+    for path in ("/", "/inbox", message, f"{message}/body", f"{message}/print"):
+        page = await alice.http.get(path, headers={"accept-encoding": "gzip, br"})
+        assert "content-encoding" not in page.headers, path
 
 
 async def test_every_answer_carries_its_headers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -490,13 +564,17 @@ async def test_a_view_that_cannot_be_recorded_is_not_given(world: World) -> None
     """When the database refuses the audit row, no plaintext goes out and no key is unwrapped."""
     alice, message = await opened(world)
     assert (await alice.get(message)).status_code == 200
+    csrf = alice.csrf
     for kind, pages in {
         "MessageOpened": ("", "/body", "/print", "/reply"), "OriginalDownloaded": ("/original.eml",),
-        "AttachmentOpened": ("/parts/1",), "InboxListed": ("inbox",),
+        "AttachmentOpened": ("/parts/1",), "InboxListed": ("inbox",), "InboxSearched": ("search",),
     }.items():  # fmt: skip
         await refuse_audit(world, kind)
         for page in pages:
-            answer = await alice.get("/inbox" if page == "inbox" else message + page)
+            if page == "search":
+                answer = await alice.post("/inbox/search", {"words": "canary", "csrf": csrf})
+            else:
+                answer = await alice.get("/inbox" if page == "inbox" else message + page)
             assert answer.status_code == 503, page
             assert "canary" not in answer.text
             assert "Your results" not in answer.text

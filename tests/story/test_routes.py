@@ -39,6 +39,10 @@ async def post(browser: Browser, path: str, ids: dict[str, str]) -> httpx2.Respo
     return await browser.post(path, {"code": "00000000", "reference": "K7QF-3MPD-9T"})
 
 
+async def look(browser: Browser, path: str, ids: dict[str, str]) -> httpx2.Response:
+    return await browser.post(path, {"words": "results"})
+
+
 async def form(browser: Browser, path: str, ids: dict[str, str]) -> httpx2.Response:
     """The form for replies, with the draft it belongs to."""
     fields = {"csrf": (None, browser.csrf), "draft": (None, ids["reply"]), "text": (None, "Thank you!")}
@@ -83,9 +87,11 @@ TABLE: dict[tuple[str, str], Route] = {
     ("GET", "/sign-in/{door}/help"): Route(200, public=True, stranger=200),
     ("GET", "/help"): Route(200, public=True, stranger=200),
     ("GET", "/inbox"): Route(200, 1),
+    ("POST", "/inbox/search"): Route(200, 1, send=look),
     ("GET", "/messages/{delivery}"): Route(200, 2),
     ("GET", "/messages/{delivery}/body"): Route(200, 1),
-    ("GET", "/messages/{delivery}/print"): Route(200, 1),
+    ("GET", "/messages/{delivery}/print"): Route(200, 2),
+    ("GET", "/messages/{delivery}/message.pdf"): Route(200, 2),
     ("GET", "/messages/{delivery}/original.eml"): Route(200, 1),
     ("GET", "/messages/{delivery}/parts/{part}"): Route(200, 1),
     ("GET", "/messages/{delivery}/parts/{part}/view"): Route(200, 1),
@@ -145,7 +151,7 @@ def unwrapped_by(event: Recorded) -> int:
             return 1 + len(event.detail.get("replies", ()))
         case "AttachmentOpened" | "OriginalDownloaded":
             return 1
-        case "InboxListed":
+        case "InboxListed" | "InboxSearched":
             return len(event.detail["deliveries"])
     return 0
 

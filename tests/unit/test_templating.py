@@ -168,7 +168,7 @@ def test_page_escapes_what_strangers_wrote(pages: Pages) -> None:
 
 def test_body_script_is_the_one_that_was_hashed(pages: Pages) -> None:
     """The page carries exactly the script whose hash the header names, or none."""
-    context = {"html": "<p>Hello", "subject": "Hello", "easy": False}
+    context = {"dir": "ltr", "html": "<p>Hello", "earlier": "", "rest": "", "subject": "Hello", "easy": False}
     with_script = pages.render("recipient/body.html", "en", {**context, "script": True})
     script = re.search(r"<script>(.*?)</script>", with_script, re.DOTALL)
     assert script
@@ -207,9 +207,11 @@ def test_letter_says_the_same_twice(letters: Letters, name: str, lang: str) -> N
 
 @pytest.mark.parametrize("name", ["notice", "reminder"])
 def test_notice_can_be_followed_without_clicking(letters: Letters, name: str) -> None:
-    """One link, shown as what it is; the reference and the front page; the host to compare."""
+    """One link, shown as what it is, and to the same page in each other language; reference and front page; the host to compare."""
     letter = letters.render(name, "en", LETTER)
-    assert re.findall(r'href="([^"]+)"', letter.html) == [LETTER["link"]]
+    others = [f"{LETTER['link']}?lang={lang}" for lang in LANGUAGES if lang != "en"]
+    assert re.findall(r'href="([^"]+)"', letter.html) == [LETTER["link"], *others]
+    assert [line for line in letter.text.splitlines() if "?lang=" in line] == others
     assert f">{LETTER['link']}</a>" in letter.html
     for part in (LETTER["link"], "K7QF-3MPD-9T", "https://portal.clinic.example/", "+1 555 0100"):
         assert str(part) in letter.text
