@@ -214,7 +214,7 @@ class House:
             step_up=StepUp(db, fields, sessions, guard, desk, source, texts=bool(settings.phone_url)),
             throttle=Throttle(db, source, references_key),
             reading=Reading(db, opener, fields, self.sealer, self.renderer, source),
-            compose=Compose(db, opener, fields, self.sealer, limits, self.wake),
+            compose=Compose(db, opener, fields, self.sealer, limits, self.renderer, self.wake),
             asking=Asking(db, source, self.wake),
             setup=Setup(db, source, By(Who.STRANGER)),
             csrf=Csrf(tokens_key, settings.base_url),

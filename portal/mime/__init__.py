@@ -87,10 +87,15 @@ class Renderer(Protocol):
 
     `logo` takes a PNG, JPEG, GIF or WebP of at most 2 MiB and 4,000 x 4,000 pixels, and makes a logo of its first frame. Any other
     file, a damaged one, and one that goes over the same limits of time and memory is InputRefused, in a sentence that says what to do.
+
+    `formatted` takes what a recipient typed and gives it as HTML with light formatting (portal/mime/markup.py): paragraphs, line
+    breaks, bold, slanted and lists. What would lose a letter, or goes over the limits, is InputRefused.
     """
 
     async def render(self, raw: AsyncIterator[bytes], sink: PartSink) -> Rendition: ...
 
     async def logo(self, raw: bytes) -> Logo: ...
+
+    async def formatted(self, text: str) -> str: ...
 
     async def close(self) -> None: ...

@@ -38,7 +38,7 @@ _OPENS: dict[Purpose, frozenset[Kind]] = {
     Purpose.SUMMARY: _MESSAGE,
     Purpose.BODY: _MESSAGE,
     Purpose.PRINT: _MESSAGE,
-    Purpose.QUOTE: _MESSAGE,
+    Purpose.QUOTE: frozenset({Kind.HEADING, Kind.DRAFT}),
     Purpose.ATTACHMENT: frozenset({Kind.PART, Kind.RENDITION}),
     Purpose.ORIGINAL: frozenset({Kind.ORIGINAL, Kind.HEADING}),
 }

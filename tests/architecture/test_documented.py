@@ -31,6 +31,8 @@ _NOT_OVER_SMTP = {
     errors.RequestForged,
     errors.InputRefused,
     errors.FilesChanged,
+    errors.DraftChanged,
+    errors.UploadOffset,
     errors.ReplyEmpty,
     errors.TooManyFiles,
     errors.BodyTooLarge,
