@@ -1,7 +1,7 @@
 """Hands a reply to the sender's own mailbox, through the submission host and over TLS, in the thread it belongs to.
 
-Built by the email library, parsed again and checked before it goes: exactly the fields that were meant, each once, and the words as
-they were typed, beside them the same with light formatting where it was asked for. Nothing of the message answered but its subject. The
+Built by the email library, parsed again and checked before it goes: exactly the fields that were meant, each once, and the words
+as they were typed, beside them the same with light formatting where it was asked for; of the message answered its subject alone. The
 Message-ID is made from the reply's id, so that a reply handed over twice (the answer was lost) is known by its reader's mail program.
 """
 

@@ -305,6 +305,7 @@ async def upload_more(visit: Visit) -> Response:
     )
     offset, asked = _number(visit, "upload-offset"), visit.request.headers
     if offset is None or asked.get("content-type") != "application/partial-upload":
+        await compose.files(reader, wanted, draft)  # what is not hers was never there
         raise InputRefused("An upload goes on with Upload-Offset and application/partial-upload.", "files")
     more = _more_comes(visit)
     try:

@@ -247,9 +247,10 @@ async def test_side_by_side_every_act_is_whole_or_not_at_all(world: World, folde
         url = f"{message}/reply/{draft_id}"
         had = await alice.http.put(f"{url}/files?name=a.pdf", content=PDF, headers=headers)
         _, version = await save(alice, message, draft_id, f"turn {turn}")
-        last = form(alice, message, draft_id, "send", "done", version=version)
         if turn % 2:
             last = alice.http.post(f"{url}/discard", files={"csrf": (None, alice.csrf)})
+        else:
+            last = form(alice, message, draft_id, "send", "done", version=version)
         got = await asyncio.gather(
             save(alice, message, draft_id, "one", version),
             save(alice, message, draft_id, "two", version),
@@ -332,7 +333,7 @@ async def test_a_broken_upload_goes_on_where_it_stopped(world: World, folder: Pa
     receipt = (await alice.get(f"{message}/replies/{draft_id}")).text
     assert hashlib.sha256(content).hexdigest() in receipt
     assert "data-print" in receipt
-    assert all(said in receipt for said in ("scan.pdf", "1.2 MB", "Carol Reyes", "Re: Your results"))
+    assert [said for said in ("scan.pdf", "1.2", CAROL, "Re: Your results") if said not in receipt] == []
     await world.worker.send_due()
     [mailed] = world.mail_for(CAROL).iter_attachments()
     assert mailed.get_content() == content
