@@ -13,7 +13,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("replies", sa.Column("version", sa.String(length=36), server_default="", nullable=False))
+    op.add_column("replies", sa.Column("version", sa.String(length=36), nullable=True))
     op.add_column("replies", sa.Column("changed_at", sa.BigInteger(), server_default="0", nullable=False))
     op.execute("UPDATE replies SET changed_at = COALESCE(submitted_at, begun_at)")
     op.drop_index("ix_replies_drafts", "replies")

@@ -35,8 +35,8 @@ class Reply:
     changed_at: datetime
     submitted_at: datetime | None = None
     settled_at: datetime | None = None
-    version: str = ""
-    """Of a draft's text: another one at each save, empty before the first."""
+    version: str | None = None
+    """Of a draft's text: another one at each save, None before the first."""
 
 
 @dataclass(frozen=True)

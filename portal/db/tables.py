@@ -537,7 +537,7 @@ replies = Table(
     Column("state", String(12), nullable=False),
     Column("text_sealed", LargeBinary),
     Column("size", BigInteger, nullable=False),
-    Column("version", String(36), nullable=False, server_default=""),
+    Column("version", String(36)),
     _at("begun_at"),
     Column("changed_at", Instant, nullable=False, server_default="0"),
     _at("submitted_at", nullable=True),

@@ -121,7 +121,7 @@ class Compose:
                 if again and found != draft:  # saved between the look at the row and at its grant
                     continue
                 raise
-            return cover, Draft(draft.id, draft.version, typed)
+            return cover, Draft(draft.id, draft.version or "", typed)
         raise AssertionError("unreachable")
 
     async def crowded(self, delivery_id: DeliveryId) -> bool:

@@ -288,10 +288,10 @@ async def begun(browser: Browser, message: str, draft_id: str, name: str, length
 
 
 async def more(
-    browser: Browser, href: str, offset: int, content: Any, *, last: bool = True, **headers: str
+    browser: Browser, href: str, offset: int, content: Any, *, last: bool = True, headers: dict[str, str] | None = None
 ) -> httpx2.Response:
     told = {"x-csrf-token": browser.csrf, "upload-offset": str(offset), "upload-complete": "?1" if last else "?0"}
-    return await browser.http.patch(href, content=content, headers={**PARTIAL, **told, **headers})
+    return await browser.http.patch(href, content=content, headers={**PARTIAL, **told, **(headers or {})})
 
 
 async def test_a_broken_upload_goes_on_where_it_stopped(world: World, folder: Path) -> None:
@@ -318,8 +318,8 @@ async def test_a_broken_upload_goes_on_where_it_stopped(world: World, folder: Pa
     for wrong in (0, 699_999, 700_001, len(content)):
         answer = await more(alice, href, wrong, b"x")
         assert (answer.status_code, answer.headers["upload-offset"]) == (409, "700000")
-    for headers in ({"content-type": "application/pdf"}, {"upload-offset": "-1"}, {"upload-offset": "0x1"}):
-        assert (await more(alice, href, 700_000, b"x", **headers)).status_code == 422
+    for field, value in (("content-type", "application/pdf"), ("upload-offset", "-1"), ("upload-offset", "0x1")):
+        assert (await more(alice, href, 700_000, b"x", headers={field: value})).status_code == 422
     assert await rows(world, reply_files) == []
     half = await more(alice, href, 700_000, content[700_000:900_000], last=False)
     assert (half.status_code, half.headers["upload-offset"]) == (204, "900000")
