@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from markupsafe import Markup
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from portal.mime.cover import Cover
 from portal.mime.formatted import REFUSED
@@ -141,7 +141,7 @@ async def autosave(visit: Visit) -> Response:
     version = await _reply_id(visit, reader, wanted, form.fields.get("next", ""))
     typed = _typed(form, reply_id)
     await visit.site.compose.save(reader, wanted, reply_id, typed.written, typed.seen, version)
-    return visit.settled(JSONResponse(visit.ends()))
+    return visit.settled(Response(status_code=204))
 
 
 async def discard(visit: Visit) -> Response:

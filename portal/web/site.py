@@ -160,7 +160,7 @@ class Visit:
             "theme": self.theme,
             "org": org or self.organisation(),
             "signed_in": self.session is not None,
-            **self.ends(),
+            **self._ends(),
             "csrf": self.csrf,
             "here": "",  # the page's own address, for its links to itself; said where a form's answer has none to load
             "languages": LANGUAGES,
@@ -173,7 +173,7 @@ class Visit:
         html = self.site.pages.render(f"recipient/{template}.html", self.language, {**shared, **context})
         return self.settled(HTMLResponse(html, status))
 
-    def ends(self) -> dict[str, int | None]:
+    def _ends(self) -> dict[str, int | None]:
         """Whole seconds until the session ends, idle or in any case."""
         if self.session is None:
             return {"ends_in": None, "over_in": None}

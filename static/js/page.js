@@ -68,7 +68,6 @@ if (banner) {
   from({ ends_in: banner.dataset.endsIn, over_in: banner.dataset.overIn });
   banner.querySelector("button").addEventListener("click", stay);
   document.addEventListener("visibilitychange", look);
-  addEventListener("session", (event) => { from(event.detail); look(); }); // typing keeps it going
   setInterval(look, 5000);
 }
 

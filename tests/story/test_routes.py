@@ -109,7 +109,7 @@ TABLE: dict[tuple[str, str], Route] = {
     ("GET", "/messages/{delivery}/replies/{reply}"): Route(200, 2),
     ("GET", "/messages/{delivery}/replies/{reply}/files/{file}"): Route(200, 1),
     ("GET", "/messages/{delivery}/reply/{reply}"): Route(200, 2, ids="kept draft"),
-    ("POST", "/messages/{delivery}/reply/{reply}"): Route(200, send=autosave, ids="kept draft"),
+    ("POST", "/messages/{delivery}/reply/{reply}"): Route(204, send=autosave, ids="kept draft"),
     ("POST", "/messages/{delivery}/reply/{reply}/discard"): Route(303, send=autosave, ids="kept draft"),
     ("PUT", "/messages/{delivery}/reply/{reply}/files"): Route(201, send=upload, ids="draft"),
     ("HEAD", "/messages/{delivery}/reply/{reply}/files/{file}"): Route(204, send=head, ids="draft"),
@@ -237,7 +237,7 @@ async def stage(world: World) -> Stage:
     draft, draft_file = await drafted(alice, message)
     other, other_file = await drafted(alice, message)
     kept = {"reply": world.house.source.new_id(), "version": ""}
-    assert (await autosave(alice, f"{message}/reply/{kept['reply']}", kept)).status_code == 200
+    assert (await autosave(alice, f"{message}/reply/{kept['reply']}", kept)).status_code == 204
     kept["version"] = kept["reply"]
     world.clock.forward(minutes=5)
     for browser, who in ((alice, token), (bob, bobs_token), (mallory, mallorys)):
