@@ -246,7 +246,7 @@ class House:
             throttle=Throttle(db, source, references_key),
             reading=Reading(db, opener, fields, self.sealer, self.renderer, source),
             search=Search(db, opener, source),
-            compose=Compose(db, opener, fields, self.sealer, limits, self.wake, self.scanner),
+            compose=Compose(db, opener, fields, self.sealer, limits, self.renderer, self.wake, self.scanner),
             asking=Asking(db, source, self.wake),
             setup=Setup(db, source, By(Who.STRANGER)),
             csrf=Csrf(tokens_key, settings.base_url, own_hosts=True),

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0006_verdicts"
-down_revision = "0004_scan"
+down_revision = "0005_drafts"
 branch_labels = None
 depends_on = None
 

@@ -10,9 +10,12 @@ from portal.db.engine import Database
 from portal.db.hot import Hot, Statement
 from portal.db.tables import deliveries, grants, instant, replies, reply_files
 from portal.db.tx import BookkeepingTx, ReadTx, WriteTx
+from portal.model.errors import NoLongerReadable
 from portal.model.events import ReplyFailed, ReplyHandedOver, ReplySubmitted
 from portal.model.ids import BlobKey, DeliveryId, EpochId, MessageId, OrgId, ReplyId
+from portal.model.message import READABLE
 
+_READABLE = {state.value for state in READABLE}
 HANDOVER = "handover"
 """The reader of grants for handing a reply over (`sealing.GrantFor`)."""
 
@@ -29,8 +32,11 @@ class Reply:
     text_sealed: bytes | None
     size: int
     begun_at: datetime
+    changed_at: datetime
     submitted_at: datetime | None = None
     settled_at: datetime | None = None
+    version: str | None = None
+    """Of a draft's text: another one at each save, None before the first."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ async def of_delivery(db: Database, delivery_id: DeliveryId) -> list[Reply]:
         values = dict(zip(Reply.__dataclass_fields__, row, strict=True))
         times = {
             name: instant(values[name])
-            for name in ("begun_at", "submitted_at", "settled_at")
+            for name in ("begun_at", "changed_at", "submitted_at", "settled_at")
             if values[name] is not None
         }
         found.append(Reply(**(values | times)))
@@ -75,19 +81,37 @@ async def one(tx: ReadTx, reply_id: ReplyId) -> Reply | None:
     return Reply(**{name: getattr(row, name) for name in Reply.__dataclass_fields__}) if row else None
 
 
+_DRAFTS = Hot(
+    lambda insert: (
+        select(replies.c.id, replies.c.begun_at)
+        .where(replies.c.delivery_id == bindparam("delivery"), replies.c.state == "draft")
+        .order_by(replies.c.changed_at.desc())
+    )
+)
+
+
+async def unsent(db: Database, delivery_id: DeliveryId) -> list[tuple[ReplyId, datetime]]:
+    """The drafts of a delivery and when each was begun, the one last changed first."""
+    return [(ReplyId(row[0]), instant(row[1])) for row in await db.rows(_DRAFTS, delivery=delivery_id)]
+
+
 async def drafts(tx: ReadTx, delivery_id: DeliveryId) -> set[ReplyId]:
     """The replies to a delivery that are begun and not sent."""
     statement = select(replies.c.id).where(replies.c.delivery_id == delivery_id, replies.c.state == "draft")
     return {row.id for row in await tx.rows(statement)}
 
 
-async def hold(tx: BookkeepingTx, draft: Reply) -> Reply | None:
+async def hold(tx: BookkeepingTx, draft: Reply, now: datetime) -> Reply | None:
     """Keeps a draft, and which drafts its delivery has, as they are until the transaction ends; None when it is not begun.
 
-    The delivery first, then the draft: whoever takes both takes them in this order.
+    The delivery first, then the draft: whoever takes both takes them in this order. Raises NoLongerReadable once the delivery
+    is over: nothing is sealed for it that its end would not destroy.
     """
     # Only its key is kept (FOR NO KEY UPDATE): rows that refer to the delivery wait for nobody.
-    await tx.row(select(deliveries.c.id).where(deliveries.c.id == draft.delivery_id).with_for_update(key_share=True))
+    of = select(deliveries.c.state, deliveries.c.expires_at).where(deliveries.c.id == draft.delivery_id)
+    row = await tx.row(of.with_for_update(key_share=True))
+    if row is None or row.state not in _READABLE or row.expires_at <= now:
+        raise NoLongerReadable("it ended while the reply was being written")
     await hold_draft(tx, draft.id)
     return await one(tx, draft.id)
 
@@ -105,8 +129,32 @@ async def hold_draft(tx: BookkeepingTx, reply_id: ReplyId) -> bool:
     return row is not None and row.state == "draft"
 
 
+async def save(
+    tx: BookkeepingTx, held: Reply, version: str, sealed: bytes | None, allowed: list[Statement], now: datetime
+) -> None:
+    """Puts what is typed, with the grant that opens it, in the place of what was typed before. A draft of nothing is none.
+
+    Raises Duplicate, at the end of the transaction, when the draft was given the id of something else that is sealed.
+    """
+    await _forget_text(tx, held)
+    if sealed is not None:
+        await tx.change(insert(grants), [statement.values for statement in allowed])
+    values = {"text_sealed": sealed, "version": version, "changed_at": now}
+    await tx.change(update(replies).where(replies.c.id == held.id, replies.c.state == "draft").values(values))
+    await _drop_empty(tx, held.id)
+
+
+async def _forget_text(tx: BookkeepingTx, draft: Reply) -> None:
+    """Deletes the grant of the text that was saved, if one was: a draft's id is chosen by who writes it, and under one that
+    is something else's nothing could be saved."""
+    own = (grants.c.container_id == draft.id, grants.c.reader_id == draft.delivery_id)
+    if draft.version:
+        await tx.change(delete(grants).where(*own))
+
+
 async def add_file(tx: BookkeepingTx, file: ReplyFile, allowed: list[Statement]) -> None:
     """Adds an attachment with its grants to a draft."""
+    await tx.change(update(replies).where(replies.c.id == file.reply_id).values(changed_at=file.made_at))
     await tx.change(insert(reply_files).values(vars(file)))
     await tx.change(insert(grants), [statement.values for statement in allowed])
 
@@ -117,22 +165,21 @@ async def files(tx: ReadTx, reply_id: ReplyId) -> list[ReplyFile]:
 
 
 async def remove_file(tx: BookkeepingTx, file: ReplyFile) -> None:
-    """Takes an attachment out of a draft; one that has none left is no draft any more."""
+    """Takes an attachment out of a draft; one that has none left, and no text, is no draft any more."""
     await tx.change(delete(grants).where(grants.c.container_id == file.id))
     await tx.change(delete(reply_files).where(reply_files.c.id == file.id))
-    if not await files(tx, file.reply_id):
-        await _drop(tx, file.reply_id)
+    await _drop_empty(tx, file.reply_id)
 
 
 async def submit(
-    tx: WriteTx[ReplySubmitted], reply_id: ReplyId, text_sealed: bytes, size: int, allowed: list[Statement]
+    tx: WriteTx[ReplySubmitted], held: Reply, text_sealed: bytes, size: int, allowed: list[Statement]
 ) -> bool:
-    """Turns a draft into a reply on its way; says whether it still was a draft."""
+    """Turns a draft into a reply on its way; says whether it still was a draft. What was saved of it opens no more."""
+    await _forget_text(tx, held)
     await tx.change(insert(grants), [statement.values for statement in allowed])
     values = {"state": "queued", "text_sealed": text_sealed, "size": size, "submitted_at": tx.event.at}
-    return (
-        await tx.change(update(replies).where(replies.c.id == reply_id, replies.c.state == "draft").values(values)) == 1
-    )
+    mine = (replies.c.id == held.id, replies.c.state == "draft")
+    return await tx.change(update(replies).where(*mine).values(values)) == 1
 
 
 async def settle(tx: WriteTx[ReplyHandedOver | ReplyFailed], reply_id: ReplyId, state: str) -> None:
@@ -143,9 +190,9 @@ async def settle(tx: WriteTx[ReplyHandedOver | ReplyFailed], reply_id: ReplyId, 
 
 
 async def abandoned(tx: ReadTx, before: datetime, limit: int) -> list[Reply]:
-    """Drafts begun before `before` and never sent; a hold keeps them too."""
+    """Drafts last changed before `before` and never sent; a hold keeps them too."""
     statement = select(replies).join(deliveries, deliveries.c.id == replies.c.delivery_id)
-    statement = statement.where(replies.c.state == "draft", replies.c.begun_at < before, ~holds.on_delivery()).limit(
+    statement = statement.where(replies.c.state == "draft", replies.c.changed_at < before, ~holds.on_delivery()).limit(
         limit
     )
     return [
@@ -153,14 +200,20 @@ async def abandoned(tx: ReadTx, before: datetime, limit: int) -> list[Reply]:
     ]
 
 
-async def forget_draft(tx: BookkeepingTx, reply_id: ReplyId) -> None:
-    """Unless it was sent meanwhile."""
+async def forget_draft(tx: BookkeepingTx, reply_id: ReplyId) -> list[BlobKey]:
+    """Text, files and grants, unless it was sent meanwhile. Returns the blobs that nothing needs any more."""
     if not await hold_draft(tx, reply_id):
-        return
-    for file in await files(tx, reply_id):
-        await remove_file(tx, file)
-    await _drop(tx, reply_id)
+        return []
+    draft, found = await one(tx, reply_id), await files(tx, reply_id)
+    assert draft is not None
+    await _forget_text(tx, draft)
+    await tx.change(delete(grants).where(grants.c.container_id.in_([file.id for file in found])))
+    await tx.change(delete(reply_files).where(reply_files.c.reply_id == reply_id))
+    await tx.change(delete(replies).where(replies.c.id == reply_id))
+    return [file.blob_key for file in found]
 
 
-async def _drop(tx: BookkeepingTx, reply_id: ReplyId) -> None:
-    await tx.change(delete(replies).where(replies.c.id == reply_id, replies.c.state == "draft"))
+async def _drop_empty(tx: BookkeepingTx, reply_id: ReplyId) -> None:
+    empty = (replies.c.id == reply_id, replies.c.state == "draft", replies.c.text_sealed.is_(None))
+    if not await files(tx, reply_id):
+        await tx.change(delete(replies).where(*empty))

@@ -573,10 +573,12 @@ replies = Table(
     Column("state", String(12), nullable=False),
     Column("text_sealed", LargeBinary),
     Column("size", BigInteger, nullable=False),
+    Column("version", String(36)),
     _at("begun_at"),
+    Column("changed_at", Instant, nullable=False, server_default="0"),
     _at("submitted_at", nullable=True),
     _at("settled_at", nullable=True),
-    Index("ix_replies_drafts", "state", "begun_at"),
+    Index("ix_replies_drafts", "state", "changed_at"),
 )
 
 reply_files = Table(

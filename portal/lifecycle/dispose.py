@@ -17,10 +17,10 @@ from portal.lifecycle.end import WORKER
 from portal.model.events import By, DeliveryDisposed, Facts, MessageDisposed, ReportRead
 from portal.model.ids import BlobKey, DeliveryId, MessageId, OrgId
 from portal.model.message import DeliveryState
+from portal.model.reply import DRAFT_LIFE
 
 ORPHAN_AGE = timedelta(hours=24)
 """A blob that no row knows is an orphan after this; until then its message may still be on its way in."""
-DRAFT_AGE = timedelta(days=2)
 _BATCH = 200
 
 
@@ -59,10 +59,15 @@ class Disposition:
             await holds.lock(tx, delivery.org_id)
             if not await deliveries.is_past_retention(tx, delivery.id, event.at):
                 raise Stale("a hold was placed meanwhile, or the message is to be kept longer")
+            unneeded = []
+            for draft in await replies.drafts(tx, delivery.id):
+                unneeded += await replies.forget_draft(tx, draft)
             answers = await messages.replies_to(tx, delivery.message_id, delivery.id)
             await grants.destroy_for(tx, delivery.id, answers)
             if not await deliveries.end(tx, delivery, DeliveryState.DISPOSED, "retention"):
                 raise Stale("the delivery changed meanwhile; the next run looks again")
+        for key in unneeded:  # should this be cut off, they are orphans
+            await self._blobs.delete(key)
 
     async def _delete_emptied(self, limit: int) -> int:
         async with self._db.read() as tx:
@@ -81,10 +86,12 @@ class Disposition:
         """Deletes orphan blobs, abandoned drafts, lapsed codes and counters, and epoch keys that open nothing any more."""
         now = self._source.now()
         async with self._db.read() as tx:
-            old = await replies.abandoned(tx, now - DRAFT_AGE, _BATCH)
+            old = await replies.abandoned(tx, now - DRAFT_LIFE, _BATCH)
         for draft in old:
             async with self._db.bookkeeping() as changed:
-                await replies.forget_draft(changed, draft.id)
+                unneeded = await replies.forget_draft(changed, draft.id)
+            for key in unneeded:
+                await self._blobs.delete(key)
         async with self._db.bookkeeping() as changed:
             await links.forget_old_codes(changed, now - timedelta(days=2))
             await limits.forget_old(changed, now - timedelta(days=2))

@@ -177,6 +177,9 @@ class Renderer(Protocol):
 
     `paper` makes a PDF (PDF/UA-1) of a sheet of words; None where the extra `pdf` is missing, the sheet has more than 1 MiB or signs
     that no font here can draw, or it goes over those limits.
+
+    `formatted` takes what a recipient typed and gives it as HTML with light formatting (portal/mime/markup.py): paragraphs, line
+    breaks, bold, slanted and lists. What would lose a letter, or goes over the limits, is InputRefused.
     """
 
     async def render(self, raw: AsyncIterator[bytes], sink: PartSink) -> Rendition: ...
@@ -184,5 +187,7 @@ class Renderer(Protocol):
     async def logo(self, raw: bytes) -> Logo: ...
 
     async def paper(self, sheet: bytes) -> bytes | None: ...
+
+    async def formatted(self, text: str) -> str: ...
 
     async def close(self) -> None: ...

@@ -1,6 +1,6 @@
 """The warm pool of render processes: a mail goes in, its rendition and parts come out, and a process that fails is replaced.
 
-A picture gets a process of its own, which reads nothing before it and nothing after.
+A picture, or a text to be formatted, gets a process of its own, which reads nothing before it and nothing after.
 
 Promises of `portal.mime.Renderer`. The clock runs only while the process is the one that is waited for, so that neither a slow source
 nor a slow sink costs a mail its rendition. Nothing is written to disk.
@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Literal
 
 import portal
-from portal.mime import Logo, PartSink, Renderer, Rendition, logos
+from portal.mime import Logo, PartSink, Renderer, Rendition, formatted, logos
 from portal.mime.heading import unparsable
 from portal.mime.limits import MAX_HEADER_BYTES
 from portal.mime.paper import MAX_PDF_BYTES, MAX_SHEET_BYTES
 from portal.mime.wire import FRAME, MEMORY_BYTES, PIECE_BYTES, load
+from portal.model.errors import InputRefused
 
 _MAX_RENDITION_BYTES = 64 * 1024 * 1024
 _SECONDS_A_BYTE = 5 / 25_000_000
@@ -79,7 +80,7 @@ class ProcessRenderer(Renderer):
         async with self._slots:
             child = await self._new("picture")
             try:
-                return logos.load(await child.picture(raw, self._seconds))
+                return logos.load(await child.alone(raw, logos.MAX_PNG_BYTES, self._seconds))
             except (_Lost, ValueError) as error:
                 raise logos.refused(logos.TOO_HEAVY) from error
             finally:
@@ -92,12 +93,23 @@ class ProcessRenderer(Renderer):
         async with self._slots:
             child = await self._new("paper")
             try:
-                answer = await child.picture(sheet, self._seconds, MAX_PDF_BYTES)
+                answer = await child.alone(sheet, MAX_PDF_BYTES, self._seconds)
             except _Lost:
                 return None
             finally:
                 self._end(child)
         return answer if answer.startswith(b"%PDF-") else None
+
+    async def formatted(self, text: str) -> str:
+        """See `Renderer`. Waits its turn as `logo` does. Raises InputRefused, and RuntimeError after `close`."""
+        async with self._slots:
+            child = await self._new("markup")
+            try:
+                return formatted.load(await child.alone(text.encode(), formatted.MAX_BYTES, self._seconds))
+            except (_Lost, ValueError) as error:
+                raise InputRefused(formatted.REFUSED, "text") from error
+            finally:
+                self._end(child)
 
     async def close(self) -> None:
         """Ends every process, also those at work (their `render` returns `unparsable`), and waits until all are gone."""
@@ -122,7 +134,7 @@ class ProcessRenderer(Renderer):
             self._end(child)
         return await self._new("main")
 
-    async def _new(self, job: Literal["main", "picture", "paper"]) -> "_Child":
+    async def _new(self, job: Literal["main", "picture", "paper", "markup"]) -> "_Child":
         if self._closed:
             raise RuntimeError("this renderer is closed")
         child = _Child(await _started(job, self._memory_bytes))
@@ -178,12 +190,12 @@ class _Child:
             await sink.end()
         return rendition
 
-    async def picture(self, raw: bytes, seconds: float, most: int = logos.MAX_PNG_BYTES) -> bytes:
-        """Sends the picture, or a sheet of words; gives back what the process says to it, which is in one frame."""
+    async def alone(self, raw: bytes, max_bytes: int, seconds: float) -> bytes:
+        """Sends a picture, a text or a sheet of words; gives back what the process says to it, which is in one frame."""
         if raw:
             await self._send(raw, seconds)
         await self._send(b"", seconds)
-        return await self._frame(most, seconds)
+        return await self._frame(max_bytes, seconds)
 
     async def _send(self, piece: bytes, seconds: float) -> None:
         """Sends frames of at most 64 KiB; an empty piece is the end of the mail."""

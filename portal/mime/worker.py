@@ -4,8 +4,8 @@ It holds no key, no socket and no file, and gives up its rights to memory, proce
 reads. In come frames (portal/mime/wire.py) of the raw mail and an empty one; out goes the rendition in one frame, then the frames of
 each attachment and an empty one. Then the next mail.
 
-Another process of the same kind reads one picture instead (`picture`), answers in one frame and ends: it never had a mail, and those
-that have mails never had Pillow. A third kind makes a PDF of words (`paper`).
+Another process of the same kind reads one picture instead (`picture`), or one text (`markup`), answers in one frame and ends: it never
+had a mail, and those that have mails never had Pillow. One more makes a PDF of words (`paper`).
 """
 
 import resource
@@ -55,7 +55,21 @@ def picture(memory_bytes: int = MEMORY_BYTES) -> None:
         outcome = logo(bytes(raw))
     except InputRefused as error:
         outcome = error
-    answer = logos.dump(outcome)
+    _one_frame(logos.dump(outcome))
+
+
+def markup(memory_bytes: int = MEMORY_BYTES) -> None:
+    """Formats one text; an empty frame says that it can't be."""
+    from portal.mime.markup import formatted
+
+    _limit(memory_bytes)
+    _more_time(_SECONDS)
+    raw = _received(sys.stdin.buffer)
+    if raw is not None:
+        _one_frame((formatted(raw.decode()) or "").encode())
+
+
+def _one_frame(answer: bytes) -> None:
     sys.stdout.buffer.write(FRAME.pack(len(answer)) + answer)
     sys.stdout.buffer.flush()
 

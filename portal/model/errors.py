@@ -129,6 +129,18 @@ class ReplyEmpty(InputRefused):
     """A reply without a word and without a file."""
 
 
+class DraftChanged(InputRefused):
+    """A reply was saved from another window since this one last saw it: what is typed here must not replace that."""
+
+
+class UploadOffset(InputRefused):
+    """A piece of an upload does not begin where the upload stands, or an older request still sends; ask where, then go on."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__("The upload stands elsewhere.", "files")
+        self.offset = offset
+
+
 class FilesChanged(InputRefused):
     """A file was added to a reply, or taken away, at the moment it was sent."""
 

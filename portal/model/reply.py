@@ -2,6 +2,10 @@
 
 import json
 from dataclasses import asdict, dataclass
+from datetime import timedelta
+
+DRAFT_LIFE = timedelta(days=7)
+"""How long an unsent reply is kept after it was last changed; its page says so."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,26 @@ class FileLabel:
 
 
 @dataclass(frozen=True)
+class Written:
+    """What stands in a draft, as it was typed; `formatted` is set when marks such as `**` are to be formatting."""
+
+    text: str
+    formatted: bool = False
+
+    def dump(self) -> bytes:
+        return json.dumps(asdict(self), ensure_ascii=False).encode()
+
+    @staticmethod
+    def load(dumped: bytes) -> "Written":
+        return Written(**json.loads(dumped))
+
+
+@dataclass(frozen=True)
 class ReplyText:
-    """`to` is the sender of the message answered; ids keep their angle brackets (RFC 5322 3.6.4)."""
+    """`to` is the sender of the message answered; ids keep their angle brackets (RFC 5322 3.6.4).
+
+    `text` is what was typed; `html` the same with light formatting (portal/mime/formatted.py), empty where none was asked for.
+    """
 
     to: str
     author: str
@@ -33,6 +55,7 @@ class ReplyText:
     references: tuple[str, ...]
     text: str
     files: tuple[FileLabel, ...]
+    html: str = ""
 
     def dump(self) -> bytes:
         return json.dumps(asdict(self), ensure_ascii=False).encode()

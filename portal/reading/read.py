@@ -54,6 +54,8 @@ class View:
     rendition: Rendition
     replies: tuple[SentReply, ...]
     history: tuple[audit.Seen, ...]
+    drafts: tuple[tuple[ReplyId, datetime], ...] = ()
+    """Replies that were begun and not sent, and when: nothing of them is opened."""
 
     @property
     def sessions(self) -> set[str]:
@@ -131,7 +133,8 @@ class Reading:
         rendition = await self._rendition(opened, stored, access)
         shown = tuple([await _reply(one, reply) for one, reply in zip(thread, sent, strict=True)])
         history = tuple(await audit.seen(self._db, delivery_id, access.at)) if purpose is Purpose.SUMMARY else ()
-        return View(stored, cover, rendition, shown, history)
+        drafts = await replies.unsent(self._db, delivery_id) if purpose is Purpose.SUMMARY else []
+        return View(stored, cover, rendition, shown, history, tuple(drafts))
 
     async def paper(self, sheet: bytes) -> bytes | None:
         """A PDF of what was opened for it (`Purpose.PDF`), or None where none can be made."""

@@ -1,9 +1,8 @@
-"""A recipient's answer: attachments sealed as they arrive, the text when it is sent, all of it queued for the sender.
+"""A recipient's answer: text and attachments sealed as they come in, and when it is sent all of it queued for the sender.
 
 The text and each attachment has a DEK of its own, granted to the recipient (a copy stays in the thread) and to the hand-over.
 """
 
-import hashlib
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -11,14 +10,17 @@ from datetime import datetime
 
 from portal.clock import Source
 from portal.db import deliveries, orgs, outbox, replies, views
-from portal.db.engine import Database, Stale
+from portal.db.engine import Database, Duplicate, Stale
 from portal.db.hot import Statement
+from portal.mime import Renderer
 from portal.mime.cover import Cover
 from portal.mime.names import safe_name, sniffed
 from portal.model.access import Access, Deny, Purpose, Reader, facts, may_read
 from portal.model.errors import (
     AssuranceNeeded,
     BodyTooLarge,
+    ContentDamaged,
+    DraftChanged,
     FileInfected,
     FilesChanged,
     FileUnscanned,
@@ -29,12 +31,14 @@ from portal.model.errors import (
     ReplyEmpty,
     TooManyDrafts,
     TooManyFiles,
+    UploadOffset,
 )
 from portal.model.events import FileRefused, ReadDenied, ReplySubmitted, Who
 from portal.model.ids import BlobKey, DeliveryId, ReplyId
 from portal.model.mails import MailKind
 from portal.model.policy import Scan as ScanClass
-from portal.model.reply import FileLabel, ReplyText, reply_subject
+from portal.model.reply import FileLabel, ReplyText, Written, reply_subject
+from portal.reply.uploads import IDLE, LEFT_LYING, Begun, Upload, Uploads
 from portal.scan import Finding, Scan, Scanner, Verdict
 from portal.sealing import Field, GrantFor, Holder, Kind, add_grant
 from portal.sealing.open import Fields, Opener
@@ -43,10 +47,9 @@ from portal.sealing.seal import Container, Sealer
 MAX_TEXT = 100_000
 """Signs in a reply's text."""
 MAX_DRAFTS = 5
-"""Drafts with files that one delivery may have. One more is refused, never an older one dropped for it: the page of that
-one may be open still, with files somebody sent and words that would go without them. Who is refused has lost nothing and is
-told what to do; words alone always go, and the sweep takes what was left lying (portal/lifecycle/dispose.py)."""
-_SNIFFED_BYTES = 8192
+"""Drafts that one delivery may have. One more is refused, never an older one dropped for it: the page of that one may be open
+still, with files somebody sent and words that would go without them. Who is refused has lost nothing and is told what to do;
+words alone can always be sent, and the sweep takes what was left lying (portal/lifecycle/dispose.py)."""
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -56,6 +59,19 @@ class ReplyLimits:
 
     max_bytes: int
     max_files: int
+
+
+Seen = frozenset[str]
+"""The versions of a draft that its writer's page may rely on: the one it was shown, and those it sent since without an answer."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A reply that is not sent, as it was kept last."""
+
+    id: ReplyId
+    version: str
+    typed: Written
 
 
 @dataclass(frozen=True)
@@ -76,11 +92,13 @@ class Compose:
         fields: Fields,
         sealer: Sealer,
         limits: ReplyLimits,
+        renderer: Renderer,
         wake: Callable[[], None],
         scanner: Scanner | None = None,
     ) -> None:
         self._scanner = scanner
         self.limits = limits
+        self._renderer, self._uploads = renderer, Uploads()
         self._db, self._opener, self._fields, self._sealer = db, opener, fields, sealer
         self._source: Source = sealer.source
         self._wake = wake
@@ -90,19 +108,74 @@ class Compose:
 
         Raises NotFound, NoLongerReadable (also when it may not be answered).
         """
-        access, stored = await self._allowed(reader, delivery_id)
-        try:
-            opened, _ = await self._opener.open(access)
-        except Stale:
-            raise NoLongerReadable("it ended between the look and the commit") from None
-        if stored.heading_sealed is None:
-            raise NoLongerReadable("disposed")
-        return Cover.load(await opened.read(Kind.HEADING, stored.heading_sealed))
+        cover, _ = await self._opened(reader, delivery_id, None)
+        return cover
+
+    async def resumed(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId) -> tuple[Cover, Draft]:
+        """The heading and a draft of the answer to it: one view, on record. Raises NotFound, also when it was sent; else as above."""
+        for again in (True, True, False):
+            await self._draft(reader, delivery_id, reply_id)
+            async with self._db.read() as tx:
+                draft = await replies.one(tx, reply_id)
+            if draft is None:
+                raise NotFound("no such draft")
+            try:
+                cover, typed = await self._opened(reader, delivery_id, draft)
+            except (ContentDamaged, NoLongerReadable):
+                async with self._db.read() as tx:
+                    found = await replies.one(tx, reply_id)
+                if again and found != draft:  # saved between the look at the row and at its grant
+                    continue
+                raise
+            return cover, Draft(draft.id, draft.version or "", typed)
+        raise AssertionError("unreachable")
 
     async def crowded(self, delivery_id: DeliveryId) -> bool:
-        """Whether no further draft can take a file now, for the page to say before one is chosen."""
+        """Whether no further draft can be kept now, for the page to say before anything is typed."""
         async with self._db.read() as tx:
             return len(await replies.drafts(tx, delivery_id)) >= MAX_DRAFTS
+
+    async def save(
+        self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, typed: Written, seen: Seen, version: str
+    ) -> None:
+        """Seals what is typed and keeps it as `version`; what was kept before opens no more. Opens nothing, and is no event: what
+        is not sent, nobody but its writer was given (docs/DESIGN.md).
+
+        Raises DraftChanged when the draft has a version that is not in `seen`, TooManyDrafts, InputRefused, NotFound (also when it
+        was sent), NoLongerReadable.
+        """
+        draft = await self._draft(reader, delivery_id, reply_id)
+        _check_text(typed.text)
+        container = self._sealer.container(draft.org_id, draft.id)
+        sealed = container.seal(Kind.DRAFT, typed.dump()) if typed.text.strip() else None
+        holder = Holder(GrantFor.DELIVERY, draft.delivery_id, reader.recipient_id)
+        allowed, now = [add_grant(await container.grant(holder))], self._source.now()
+        try:
+            async with self._db.bookkeeping() as tx:
+                held = await replies.hold(tx, draft, now)
+                if held is None and sealed is None:
+                    return
+                if held is None:
+                    _place(draft, await replies.drafts(tx, draft.delivery_id))
+                if _over(draft, held) or not (held or await replies.begin(tx, draft)):
+                    raise NotFound("the draft was sent already")
+                if held and held.version and held.version not in seen:
+                    raise DraftChanged("This reply was changed in another window.", "text")
+                await replies.save(tx, held or draft, version, sealed, allowed, now)
+        except Duplicate:
+            raise NotFound("the id is something else's") from None
+
+    async def discard(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId) -> None:
+        """Throws a draft away, with its files. Raises NotFound when it was sent."""
+        await self._draft(reader, delivery_id, reply_id)
+        for upload in self._uploads.of(reply_id):
+            await self._uploads.drop(upload)
+        async with self._db.bookkeeping() as tx:
+            unneeded = await replies.forget_draft(tx, reply_id)
+        for key in unneeded:
+            await self._sealer.blobs.delete(key)
+
+    # -- files
 
     async def files(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId) -> list[FileLabel]:
         """What is attached to a draft so far; nothing for one that was never begun."""
@@ -125,82 +198,148 @@ class Compose:
 
         The first file begins a draft: its id was made with the page.
         """
+        upload = await self.begin(reader, delivery_id, reply_id, name, declared, None)
+        try:
+            label = await self._append(reader, upload, 0, pieces, complete=True)
+        except BaseException:
+            await self._uploads.drop(upload)
+            raise
+        assert label is not None
+        return label
+
+    async def begin(
+        self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, name: str, declared: str, length: int | None
+    ) -> Upload:
+        """Begins an upload that can be gone on with; `length` is what its sender says it will be. Raises as `attach`."""
         draft = await self._draft(reader, delivery_id, reply_id)
         async with self._db.read() as tx:
             have = await replies.files(tx, reply_id)
             _place(draft, await replies.drafts(tx, delivery_id))
-        room = self._room(have)
+        await self._uploads.forget(self._source.now() - IDLE)
         file_id = self._source.new_id()
         container = self._sealer.container(draft.org_id, file_id)
+        begun = Begun(file_id, delivery_id, reply_id, name, declared, length)
         stream = await container.stream(Kind.PART, file_id)
-        scan = await self._scan(draft)
-        digest, head = hashlib.sha256(), b""
+        upload = Upload(begun, container, stream, await self._scan(draft), self._source.now)
         try:
-            async for piece in pieces:
-                if stream.size + len(piece) > room:
-                    raise BodyTooLarge("The files together are too large for one reply.", "files")
-                digest.update(piece)
-                head += piece[: _SNIFFED_BYTES - len(head)]
-                await stream.write(piece)
-                if scan is not None:
-                    await scan.write(piece)
-            await self._check_scan(reader, draft, scan)
-            await stream.commit()
+            if not self._fits(upload, have):
+                await self._uploads.make_room(reply_id, self._source.now() - LEFT_LYING)
+            if self._room(have, self._uploads.of(reply_id)) < (length or 0):
+                raise BodyTooLarge("The files together are too large for one reply.", "files")
+            self._uploads.add(upload)
         except BaseException:
-            await stream.abort()
+            await self._uploads.drop(upload)
             raise
-        finally:
-            if scan is not None:
-                scan.close()
-        label = FileLabel(
-            file_id, safe_name(name, str(len(have) + 1), declared), sniffed(head), stream.size, digest.hexdigest()
-        )
-        try:
-            await self._keep(reader, draft, container, stream.key, label)
-        except InputRefused:
-            await self._sealer.blobs.delete(stream.key)
-            raise
-        return label
+        return upload
 
-    async def detach(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, file_id: str) -> None:
-        """Removes an attachment from a draft. Raises NotFound when it has none of that id."""
+    async def append(
+        self,
+        reader: Reader,
+        delivery_id: DeliveryId,
+        reply_id: ReplyId,
+        file_id: str,
+        offset: int,
+        pieces: AsyncIterator[bytes],
+        *,
+        complete: bool,
+    ) -> FileLabel | None:
+        """Goes on with an upload; gives the file once it is whole. Raises UploadOffset, after which it can be gone on with again, as
+        after a broken connection; else as `attach`, and NotFound."""
         await self._draft(reader, delivery_id, reply_id)
+        upload = self._uploads.get(delivery_id, reply_id, file_id)
+        if upload is None or upload.touched_at < self._source.now() - IDLE:
+            raise NotFound("no such upload")
+        try:
+            return await self._append(reader, upload, offset, pieces, complete=complete)
+        except UploadOffset:
+            raise
+        except PortalError:
+            await self._uploads.drop(upload)
+            raise
+
+    async def standing(
+        self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, file_id: str
+    ) -> tuple[int, bool]:
+        """How many bytes of an upload are here, and whether it is a file of the draft by now. Raises NotFound."""
+        await self._draft(reader, delivery_id, reply_id)
+        upload = self._uploads.get(delivery_id, reply_id, file_id)
+        offset = await upload.standing() if upload else 0
         async with self._db.read() as tx:
             row = next((one for one in await replies.files(tx, reply_id) if one.id == file_id), None)
-        if row is None:
+        if row is not None:
+            return row.size, True
+        if upload is None or upload.over or upload.touched_at < self._source.now() - IDLE:
+            raise NotFound("no such upload")
+        return offset, False
+
+    async def detach(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, file_id: str) -> None:
+        """Removes an attachment from a draft, or an upload before it is one. Raises NotFound when it has none of that id."""
+        await self._draft(reader, delivery_id, reply_id)
+        upload = self._uploads.get(delivery_id, reply_id, file_id)
+        if upload is not None:
+            await self._uploads.drop(upload)
+        async with self._db.read() as tx:
+            row = next((one for one in await replies.files(tx, reply_id) if one.id == file_id), None)
+        if row is None and upload is None:
             raise NotFound("no such attachment")
+        if row is None:
+            return
         async with self._db.bookkeeping() as tx:
             if not await replies.hold_draft(tx, reply_id):
                 raise NotFound("the draft was sent already")
             await replies.remove_file(tx, row)
         await self._sealer.blobs.delete(row.blob_key)
 
-    async def submit(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, text: str) -> Receipt:
-        """Seals the text and queues the reply. Raises InputRefused, NotFound (also when it was sent already), NoLongerReadable."""
+    # -- sending
+
+    async def preview(self, typed: Written) -> str:
+        """What is typed, as HTML. Raises InputRefused."""
+        _check_text(typed.text)
+        return await self._renderer.formatted(_line_ends(typed.text).strip())
+
+    async def submit(
+        self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, typed: Written, seen: Seen = frozenset()
+    ) -> Receipt:
+        """Seals the text and queues the reply. Raises InputRefused (DraftChanged when the draft has a version that is not in `seen`),
+        NotFound (also when it was sent already), NoLongerReadable."""
         draft = await self._draft(reader, delivery_id, reply_id)
-        written = text.replace("\r\n", "\n").replace("\r", "\n").strip()
+        written = _line_ends(typed.text).strip()
         async with self._db.read() as tx:
             labels = [await self._label(row) for row in await replies.files(tx, reply_id)]
             recipient = await deliveries.recipient_of(tx, delivery_id)
         assert recipient is not None
         if not written and not labels:
             raise ReplyEmpty("Write your reply, or add a file.", "text")
-        if len(written) > MAX_TEXT or _CONTROLS.search(written):
-            raise InputRefused(
-                "The text is too long or has signs that can't be sent. Shorten it, or add it as a file.", "text"
-            )
+        _check_text(written)
+        html = await self._renderer.formatted(written) if typed.formatted and written else ""
         cover = await self.answered(reader, delivery_id)
         author = await self._fields.open(
             recipient.org_id, recipient.id, "address", Field(recipient.epoch_id, recipient.address_sealed)
         )
         thread = (*cover.references, cover.message_id) if cover.message_id else cover.references
         subject = reply_subject(cover.heading.subject)
-        reply = ReplyText(cover.sender, author.decode(), subject, cover.message_id, thread, written, tuple(labels))
-        await self._send(reader, draft, reply)
+        reply = ReplyText(
+            cover.sender, author.decode(), subject, cover.message_id, thread, written, tuple(labels), html
+        )
+        await self._send(reader, draft, reply, seen)
         self._wake()
         return Receipt(reply_id, reply)
 
     # -- below: what the above is made of
+
+    async def _opened(
+        self, reader: Reader, delivery_id: DeliveryId, draft: replies.Reply | None
+    ) -> tuple[Cover, Written]:
+        access, stored = await self._allowed(reader, delivery_id)
+        sealed = draft.text_sealed if draft else None
+        try:
+            opened, found = await self._opener.open(access, [draft.id] if draft and sealed else [])
+        except Stale:
+            raise NoLongerReadable("it ended between the look and the commit") from None
+        if stored.heading_sealed is None:
+            raise NoLongerReadable("disposed")
+        typed = Written.load(await found[0].read(Kind.DRAFT, sealed)) if sealed else Written("")
+        return Cover.load(await opened.read(Kind.HEADING, stored.heading_sealed)), typed
 
     async def _allowed(self, reader: Reader, delivery_id: DeliveryId) -> tuple[Access, views.Stored]:
         stored, now = await views.stored(self._db, delivery_id), self._source.now()
@@ -237,7 +376,7 @@ class Compose:
         async with self._db.read() as tx:
             reply = await replies.one(tx, reply_id)
         target, now = stored.target, self._source.now()
-        draft = replies.Reply(reply_id, target.org_id, target.message_id, delivery_id, "draft", None, 0, now)
+        draft = replies.Reply(reply_id, target.org_id, target.message_id, delivery_id, "draft", None, 0, now, now)
         if _over(draft, reply):
             raise NotFound("no such draft")
         return reply or draft
@@ -272,6 +411,45 @@ class Compose:
         thread = Holder(GrantFor.DELIVERY, draft.delivery_id, reader.recipient_id)
         return [add_grant(await container.grant(holder)) for holder in (thread, Holder(GrantFor.HANDOVER, draft.id))]
 
+    async def _append(
+        self, reader: Reader, upload: Upload, offset: int, pieces: AsyncIterator[bytes], *, complete: bool
+    ) -> FileLabel | None:
+        begun = upload.begun
+        async with self._db.read() as tx:
+            have = await replies.files(tx, begun.reply_id)
+
+        def room() -> int:
+            others = [one for one in self._uploads.of(begun.reply_id) if one is not upload]
+            return self.limits.max_bytes - sum(row.size for row in have) - sum(one.reserved for one in others)
+
+        await upload.take(offset, pieces, room)
+        if not complete:
+            return None
+        async with upload.writing:  # who asks meanwhile how far it is, hears of the file
+            if upload.over:
+                raise NotFound("the upload is over")
+            if begun.length not in (None, upload.size):
+                raise InputRefused("The file came with fewer bytes than were said.", "files")
+            return await self._finish(reader, upload, len(have))
+
+    async def _finish(self, reader: Reader, upload: Upload, before: int) -> FileLabel:
+        """Makes a whole upload a file of its draft."""
+        begun, stream = upload.begun, upload.stream
+        upload.over = True
+        draft = await self._draft(reader, begun.delivery_id, begun.reply_id)
+        await self._check_scan(reader, draft, upload.scan)
+        await stream.commit()
+        name = safe_name(begun.name, str(before + 1), begun.declared)
+        label = FileLabel(begun.id, name, sniffed(upload.head), stream.size, upload.digest.hexdigest())
+        try:
+            draft = await self._draft(reader, begun.delivery_id, begun.reply_id)
+            await self._keep(reader, draft, upload.container, stream.key, label)
+        except PortalError:
+            await self._sealer.blobs.delete(stream.key)
+            raise
+        self._uploads.done(upload)
+        return label
+
     async def _keep(
         self, reader: Reader, draft: replies.Reply, container: Container, key: BlobKey, label: FileLabel
     ) -> None:
@@ -281,22 +459,28 @@ class Compose:
         allowed = await self._grants(reader, draft, container)
         async with self._db.bookkeeping() as tx:
             # Looked at again under the locks: what is sent side by side keeps to the limits together.
-            held = await replies.hold(tx, draft)
+            held = await replies.hold(tx, draft, now)
             if held is None:
                 _place(draft, await replies.drafts(tx, draft.delivery_id))
             if _over(draft, held) or not (held or await replies.begin(tx, draft)):
                 raise InputRefused("The reply was sent meanwhile, without this file.", "files")
-            if label.size > self._room(await replies.files(tx, draft.id)):
+            if label.size > self._room(await replies.files(tx, draft.id), []):
                 raise BodyTooLarge("The files together are too large for one reply.", "files")
             await replies.add_file(tx, row, allowed)
 
-    def _room(self, have: list[replies.ReplyFile]) -> int:
+    def _room(self, have: list[replies.ReplyFile], coming: list[Upload]) -> int:
         """How many bytes still fit. Raises TooManyFiles."""
-        if len(have) >= self.limits.max_files:
+        if len(have) + len(coming) >= self.limits.max_files:
             raise TooManyFiles(f"A reply can carry {self.limits.max_files} files.", "files")
-        return self.limits.max_bytes - sum(row.size for row in have)
+        return self.limits.max_bytes - sum(row.size for row in have) - sum(one.reserved for one in coming)
 
-    async def _send(self, reader: Reader, draft: replies.Reply, reply: ReplyText) -> None:
+    def _fits(self, upload: Upload, have: list[replies.ReplyFile]) -> bool:
+        try:
+            return self._room(have, self._uploads.of(upload.begun.reply_id)) >= upload.reserved
+        except TooManyFiles:
+            return False
+
+    async def _send(self, reader: Reader, draft: replies.Reply, reply: ReplyText, seen: Seen) -> None:
         now = self._source.now()
         container = self._sealer.container(draft.org_id, draft.id)
         sealed = container.seal(Kind.TEXT, reply.dump())
@@ -307,22 +491,38 @@ class Compose:
             **facts(reader, stored.target, now), reply_id=draft.id, attachments=len(reply.files), size=size
         )
         allowed = await self._grants(reader, draft, container)
-        async with self._db.write(event) as tx:
-            held = await replies.hold(tx, draft)
-            if {row.id for row in await replies.files(tx, draft.id)} != {one.id for one in reply.files}:
-                raise FilesChanged("The files changed meanwhile. Look at them, then send the reply.", "files")
-            if _over(draft, held) or not (held or await replies.begin(tx, draft)):
-                raise NotFound("the draft was sent already")
-            if not await replies.submit(tx, draft.id, sealed, size, allowed):
-                raise NotFound("the draft was sent already")
-            if not await deliveries.replied(tx, draft.delivery_id):
-                raise NoLongerReadable("it ended while the reply was being written")
-            await outbox.enqueue(tx, self._job(draft))
+        try:
+            async with self._db.write(event) as tx:
+                held = await replies.hold(tx, draft, now)
+                if held and held.state == "draft" and held.version and held.version not in seen:
+                    raise DraftChanged("This reply was changed in another window.", "text")
+                if {row.id for row in await replies.files(tx, draft.id)} != {one.id for one in reply.files}:
+                    raise FilesChanged("The files changed meanwhile. Look at them, then send the reply.", "files")
+                if _over(draft, held) or not (held or await replies.begin(tx, draft)):
+                    raise NotFound("the draft was sent already")
+                if not await replies.submit(tx, held or draft, sealed, size, allowed):
+                    raise NotFound("the draft was sent already")
+                if not await deliveries.replied(tx, draft.delivery_id):
+                    raise NoLongerReadable("it ended while the reply was being written")
+                await outbox.enqueue(tx, self._job(draft))
+        except Duplicate:
+            raise NotFound("the id is something else's") from None
 
     def _job(self, draft: replies.Reply) -> outbox.Job:
         now = self._source.now()
         return outbox.job_for(
             self._source.new_id(), draft.org_id, MailKind.REPLY, draft.delivery_id, now, subject_id=draft.id
+        )
+
+
+def _line_ends(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _check_text(text: str) -> None:
+    if len(text) > MAX_TEXT or _CONTROLS.search(text):
+        raise InputRefused(
+            "The text is too long or has signs that can't be sent. Shorten it, or add it as a file.", "text"
         )
 
 
@@ -334,4 +534,4 @@ def _over(draft: replies.Reply, found: replies.Reply | None) -> bool:
 def _place(draft: replies.Reply, begun: set[ReplyId]) -> None:
     """Raises TooManyDrafts when a draft is not among those of its delivery, and can't be one more."""
     if draft.id not in begun and len(begun) >= MAX_DRAFTS:
-        raise TooManyDrafts("Too many unsent replies hold files. Send one, or send this one without a file.", "files")
+        raise TooManyDrafts("There are too many unsent replies. Send one, or throw one away.", "files")

@@ -1,12 +1,13 @@
 """Hands a reply to the sender's own mailbox, through the submission host and over TLS, in the thread it belongs to.
 
-Built by the email library, parsed again and checked before it goes: exactly the fields that were meant, each once. The
+Built by the email library, parsed again and checked before it goes: exactly the fields that were meant, each once, and the words
+as they were typed, beside them the same with light formatting where it was asked for; of the message answered its subject alone. The
 Message-ID is made from the reply's id, so that a reply handed over twice (the answer was lost) is known by its reader's mail program.
 """
 
 from email import message_from_bytes, policy
 from email.headerregistry import Address as HeaderAddress
-from email.message import EmailMessage
+from email.message import EmailMessage, Message
 from email.utils import format_datetime
 
 from portal.clock import Source
@@ -14,6 +15,7 @@ from portal.db import outbox, replies
 from portal.db.engine import Database
 from portal.db.orgs import Organisation
 from portal.mail import Mailer, Submitted, as_checked_bytes, undecoded
+from portal.mime.formatted import harmless
 from portal.model.errors import NotFound, SubmissionFailed
 from portal.model.events import Facts, ReplyFailed, ReplyHandedOver, ReplyOpened, Who
 from portal.model.ids import ReplyId
@@ -26,8 +28,7 @@ _FIELDS = {
     "From", "To", "Reply-To", "Subject", "Date", "Message-ID", "In-Reply-To", "References", "Content-Type",
     "Content-Transfer-Encoding", "MIME-Version",
 }  # fmt: skip
-
-
+_PART_FIELDS = {"Content-Type", "Content-Transfer-Encoding", "Content-Disposition", "MIME-Version"}
 _NEXT_LINE = "\r\n "
 
 
@@ -128,6 +129,8 @@ def _mail(
     mail["Date"] = date
     mail["Message-ID"] = message_id
     mail.set_content(text.text + "\n", charset="utf-8")
+    if text.html:
+        mail.add_alternative(text.html + "\n", subtype="html", charset="utf-8")
     for label in text.files:
         kind, _, sub = label.media_type.partition("/")
         mail.add_attachment(contents[label.id], maintype=kind, subtype=sub, filename=label.name)
@@ -140,3 +143,17 @@ def _check(raw: bytes, text: ReplyText) -> None:
     exact = len(names) == len(set(names)) and set(names) <= _FIELDS
     if not exact or mail.get("In-Reply-To", "") != text.in_reply_to or said != list(text.references):
         raise SubmissionFailed("the reply came out with fields that were not meant", transient=False)
+    parts = [one for one in mail.walk() if not one.is_multipart()]
+    if any(set(one.keys()) - _PART_FIELDS for one in parts if one is not mail):
+        raise SubmissionFailed("the reply came out with parts that were not meant", transient=False)
+    meant = [("text/plain", text.text), *([("text/html", text.html)] if text.html else [])]
+    words = [(one.get_content_type(), _words(one)) for one in parts[: len(meant)]]
+    if words != meant or len(parts) != len(meant) + len(text.files) or not harmless(text.html):
+        raise SubmissionFailed("the reply came out with words that were not meant", transient=False)
+
+
+def _words(part: Message) -> str:
+    """What a mail program reads in a part."""
+    content = part.get_payload(decode=True)
+    assert isinstance(content, bytes)
+    return content.decode("utf-8").replace("\r\n", "\n").removesuffix("\n")

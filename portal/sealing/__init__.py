@@ -22,6 +22,8 @@ class Kind(StrEnum):
     PART = "part"
     TEXT = "text"
     """What a recipient wrote, and where it goes."""
+    DRAFT = "draft"
+    """What a recipient has typed so far."""
 
 
 class GrantFor(StrEnum):

@@ -41,7 +41,7 @@ _OPENS: dict[Purpose, frozenset[Kind]] = {
     Purpose.BODY: _MESSAGE,
     Purpose.PRINT: _MESSAGE,
     Purpose.PDF: _MESSAGE,
-    Purpose.QUOTE: _MESSAGE,
+    Purpose.QUOTE: frozenset({Kind.HEADING, Kind.DRAFT}),
     Purpose.SEARCH: frozenset({Kind.HEADING, Kind.RENDITION}),
     Purpose.ATTACHMENT: frozenset({Kind.PART, Kind.RENDITION}),
     Purpose.PREVIEW: frozenset({Kind.PART, Kind.RENDITION}),

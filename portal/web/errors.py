@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from portal.model import errors
 from portal.model.errors import PortalError
+from portal.model.reply import DRAFT_LIFE
 from portal.web import sentences
 from portal.web.site import SESSION_COOKIE, Visit
 
@@ -28,6 +29,8 @@ STATUS: dict[type[PortalError], int] = {
     errors.FilesChanged: 409,
     errors.FileInfected: 415,  # not 422, which the page's script takes for a fault of ours
     errors.FileUnscanned: 503,
+    errors.DraftChanged: 409,
+    errors.UploadOffset: 409,
     errors.TooManyFiles: 409,
     errors.TooManyDrafts: 422,  # not 409, at which the page's script says that this very reply is full
     errors.BodyTooLarge: 413,
@@ -70,6 +73,8 @@ def error_page(visit: Visit, error: Exception) -> Response:
         if error.wait is None:
             say = sentences.SIGN_IN_CLOSED
             values = {}
+    if isinstance(error, errors.TooManyDrafts):
+        values["days"] = DRAFT_LIFE.days
     speak = visit.site.pages.say
     response = visit.page(
         "error",

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from portal.db.audit import Seen
 from portal.mime import Card, Event, Heading, Part, Report
+from portal.mime.formatted import harmless
 from portal.mime.names import preview_type
 from portal.model.access import Purpose, Reader
 from portal.model.errors import InputRefused, NoLongerReadable, NotFound
@@ -87,6 +88,17 @@ class Answer:
     text: str
     parts: Sequence[Linked]
     state: str
+    html: Markup | None = None
+    to: str = ""
+    subject: str = ""
+
+
+@dataclass(frozen=True)
+class Unsent:
+    """A reply that was begun and can be gone on with."""
+
+    at: datetime
+    href: str
 
 
 @dataclass(frozen=True)
@@ -187,6 +199,7 @@ async def message(visit: Visit) -> Response:
         problems=view.rendition.problems,
         replies=[answer(one, base) for one in view.replies],
         reply_href=f"{base}/reply" if view.stored.reply_allowed else None,
+        drafts=[Unsent(at, f"{base}/reply/{one}") for one, at in view.drafts if view.stored.reply_allowed],
         print_href=f"{base}/print",
         pdf_href=f"{base}/message.pdf" if visit.site.exports else None,
         original_href=f"{base}/original.eml",
@@ -253,7 +266,9 @@ def answer(reply: SentReply, base: str) -> Answer:
         Linked(one.name, one.media_type, one.size, f"{base}/replies/{reply.id}/files/{one.id}", one.sha256)
         for one in reply.text.files
     ]
-    return Answer(reply.at, reply.text.text, parts, reply.state)
+    said = reply.text
+    html = Markup(said.html) if harmless(said.html) and said.html else None  # noqa: S704 - few tags, and looked at once more
+    return Answer(reply.at, said.text, parts, reply.state, html, said.to, said.subject)
 
 
 def _history(view: View, people: Mapping[str, str]) -> list[Entry]:

@@ -1,17 +1,20 @@
-"""Routes of replying: one form that works without JavaScript, and uploads one by one with it."""
+"""Routes of replying: one form that works without JavaScript; with it, text is saved while it is typed, and files go ahead."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
+from markupsafe import Markup
 from starlette.responses import Response
 
 from portal.mime.cover import Cover
+from portal.mime.formatted import REFUSED
 from portal.model.access import Purpose, Reader
 from portal.model.assurance import MAILBOX
 from portal.model.errors import (
     BodyTooLarge,
     CodeRefused,
+    DraftChanged,
     FileInfected,
     FilesChanged,
     FileUnscanned,
@@ -23,9 +26,10 @@ from portal.model.errors import (
     TooManyDrafts,
     TooManyFiles,
     TooManyTries,
+    UploadOffset,
 )
 from portal.model.ids import DeliveryId, ReplyId, is_id
-from portal.model.reply import FileLabel
+from portal.model.reply import DRAFT_LIFE, FileLabel, Written
 from portal.signin import Whose
 from portal.signin.links import Door
 from portal.web import sentences
@@ -50,6 +54,21 @@ class Head:
     href: str
 
 
+@dataclass(frozen=True)
+class Typed:
+    """What stands in the form. `version` names what of it is kept: the page's own, and what it sent since without an answer."""
+
+    draft: ReplyId
+    written: Written = field(default_factory=lambda: Written(""))
+    version: str = ""
+    kept: bool = False
+    """Whether all of it is kept as it stands."""
+
+    @property
+    def seen(self) -> frozenset[str]:
+        return frozenset(self.version.split()[:50])
+
+
 async def write(visit: Visit) -> Response:
     """The page to write a reply on. The draft's id is made here and kept only once something is sent to it."""
     reader, wanted = await visit.reader(), delivery_id(visit)
@@ -58,11 +77,24 @@ async def write(visit: Visit) -> Response:
     except NoLongerReadable:
         return await ended(visit)
     full = _wrong(visit, TooManyDrafts("")) if await visit.site.compose.crowded(wanted) else None
-    return _page(visit, wanted, ReplyId(visit.site.source.new_id()), cover, [], "", full)
+    return _page(visit, wanted, cover, [], Typed(ReplyId(visit.site.source.new_id()), kept=True), full)
+
+
+async def go_on(visit: Visit) -> Response:
+    """The same page with a reply that was begun."""
+    reader, wanted = await visit.reader(), delivery_id(visit)
+    reply_id = await _reply_id(visit, reader, wanted, visit.request.path_params["reply"])
+    try:
+        cover, draft = await visit.site.compose.resumed(reader, wanted, reply_id)
+    except NoLongerReadable:
+        return await ended(visit)
+    files = await visit.site.compose.files(reader, wanted, reply_id)
+    return _page(visit, wanted, cover, files, Typed(reply_id, draft.typed, draft.version, kept=True))
 
 
 async def submit(visit: Visit) -> Response:
-    """The form, with or without files; what went wrong is said beside what was typed, and nothing typed is lost."""
+    """The form, with or without files, to be sent, saved or looked at first; what went wrong is said beside what was typed, and
+    nothing typed is lost."""
     wanted = delivery_id(visit)
     try:
         reader = await visit.reader()
@@ -83,16 +115,73 @@ async def submit(visit: Visit) -> Response:
         failure = error
     failure = failure or next(iter(left_out), None)
     visit.check(form.fields.get("csrf", ""))
-    draft, text = await _reply_id(visit, reader, wanted, form.fields.get("draft", "")), form.fields.get("text", "")
+    reply_id = await _reply_id(visit, reader, wanted, form.fields.get("draft", ""))
+    typed, preview = _typed(form, reply_id), None
     if failure is None:
         try:
-            receipt = await visit.site.compose.submit(reader, wanted, draft, text)
-            return visit.go(f"/messages/{wanted}/replies/{receipt.reply_id}")
+            match form.fields.get("act"):
+                case "save":
+                    await _save(visit, reader, wanted, typed)
+                    return visit.go(f"/messages/{wanted}")
+                case "preview":
+                    preview = await _preview(visit, typed)
+                case _:
+                    sent = await visit.site.compose.submit(reader, wanted, reply_id, typed.written, typed.seen)
+                    return visit.go(f"/messages/{wanted}/replies/{sent.reply_id}")
+        except DraftChanged as error:
+            failure = error
+            typed = await _apart(visit, reader, wanted, typed)
         except InputRefused as error:
             failure = error
         except NoLongerReadable:
             return await ended(visit)
-    return await _again(visit, reader, wanted, draft, text, failure)
+    return await _again(visit, reader, wanted, typed, failure, preview)
+
+
+async def autosave(visit: Visit) -> Response:
+    """The form without files, sent by the page's script while somebody types. `next` is what this version is to be called: the
+    page made it, so that it knows its own when an answer was lost on the way."""
+    reader, wanted = await visit.reader(), delivery_id(visit)
+    form = Multipart(visit.request)
+    await form.read(_pass_over)
+    visit.check(form.fields.get("csrf", ""))
+    reply_id = await _reply_id(visit, reader, wanted, visit.request.path_params["reply"])
+    version = await _reply_id(visit, reader, wanted, form.fields.get("next", ""))
+    typed = _typed(form, reply_id)
+    await visit.site.compose.save(reader, wanted, reply_id, typed.written, typed.seen, version)
+    return visit.settled(Response(status_code=204))
+
+
+async def discard(visit: Visit) -> Response:
+    """Throws a reply away that was not sent."""
+    reader, wanted = await visit.reader(), delivery_id(visit)
+    form = Multipart(visit.request)
+    await form.read(_pass_over)
+    visit.check(form.fields.get("csrf", ""))
+    reply_id = await _reply_id(visit, reader, wanted, visit.request.path_params["reply"])
+    await visit.site.compose.discard(reader, wanted, reply_id)
+    return visit.go(f"/messages/{wanted}")
+
+
+async def _save(visit: Visit, reader: Reader, wanted: DeliveryId, typed: "Typed") -> str:
+    version = visit.site.source.new_id()
+    await visit.site.compose.save(reader, wanted, typed.draft, typed.written, typed.seen, version)
+    return version
+
+
+async def _apart(visit: Visit, reader: Reader, wanted: DeliveryId, typed: "Typed") -> "Typed":
+    """What was typed here while another window saved the same reply: a reply of its own from now on, so that both are kept."""
+    own = Typed(ReplyId(visit.site.source.new_id()), typed.written)
+    with suppress(TooManyDrafts):  # then it is in the page, as all that is not saved
+        return replace(own, version=await _save(visit, reader, wanted, own), kept=True)
+    return own
+
+
+async def _preview(visit: Visit, typed: "Typed") -> Markup:
+    """What the sender will see. Raises InputRefused."""
+    if not typed.written.formatted:
+        return Markup('<div class="text">{}</div>').format(typed.written.text)
+    return Markup(await visit.site.compose.preview(typed.written))  # noqa: S704 - portal/mime/formatted.py
 
 
 async def _signed_out(visit: Visit, wanted: DeliveryId) -> Response:
@@ -118,7 +207,7 @@ async def _signed_out(visit: Visit, wanted: DeliveryId) -> Response:
     except TooManyTries as error:
         text = visit.site.pages.say(sentences.TOO_MANY_CODES, visit.language, minutes=minutes(error.wait))
         wrong = Wrong("code", text)
-    return await _resume_page(visit, wanted, door, form.fields.get("text", ""), _draft(form), wrong, files=bool(files))
+    return await _resume_page(visit, wanted, door, _typed(form, _draft(form)), wrong, files=bool(files))
 
 
 async def resume(visit: Visit) -> Response:
@@ -126,9 +215,9 @@ async def resume(visit: Visit) -> Response:
     form, wanted = Multipart(visit.request), delivery_id(visit)
     await form.read(_pass_over)
     visit.check(form.fields.get("csrf", ""))
-    text, draft = form.fields.get("text", ""), _draft(form)
+    typed = _typed(form, _draft(form))
     if await visit.perhaps_signed_in():  # by a passkey, on the same page
-        return await _again(visit, await visit.reader(), wanted, draft, text, None)
+        return await _again(visit, await visit.reader(), wanted, typed, None)
     whose = await visit.site.sessions.last(visit.token)
     if whose is None:
         raise SignInNeeded("nobody was signed in here")
@@ -140,24 +229,26 @@ async def resume(visit: Visit) -> Response:
     except CodeRefused:
         asked = await visit.site.codes.sent(door, visit.browser)
         said = visit.site.pages.say(sentences.CODE_WRONG, visit.language, reference=asked.reference)
-        return await _resume_page(visit, wanted, door, text, draft, Wrong("code", said))
+        return await _resume_page(visit, wanted, door, typed, Wrong("code", said))
     except TooManyTries as error:
         said = visit.site.pages.say(sentences.TRIES_WAIT, visit.language, minutes=minutes(error.wait))
-        return await _resume_page(visit, wanted, door, text, draft, Wrong("code", said))
+        return await _resume_page(visit, wanted, door, typed, Wrong("code", said))
     visit.session = await visit.site.sessions.current(token)
-    return visit.raised(await _again(visit, await visit.reader(), wanted, draft, text, None), token)
+    return visit.raised(await _again(visit, await visit.reader(), wanted, typed, None), token)
 
 
 async def _resume_page(
-    visit: Visit, wanted: DeliveryId, door: Door, text: str, draft: ReplyId, wrong: Wrong | None, *, files: bool = False
+    visit: Visit, wanted: DeliveryId, door: Door, typed: Typed, wrong: Wrong | None, *, files: bool = False
 ) -> Response:
     assert door.named is not None
     asked = await visit.site.codes.sent(door, visit.browser)
     return visit.page(
         "resume",
         status=401,
-        text=text,
-        draft=draft,
+        text=typed.written.text,
+        formatted=typed.written.formatted,
+        version=typed.version,
+        draft=typed.draft,
         wanted=wanted,
         address=await hidden(visit, door.named),
         sent=True,
@@ -186,21 +277,74 @@ async def _take(
 
 
 async def upload(visit: Visit) -> Response:
-    """One file as a raw body (`PUT ...?name=`); the answer's Location takes it away again."""
-    reader, wanted = await visit.reader(), delivery_id(visit)
+    """A file as a raw body (`PUT ...?name=`). With `Upload-Complete: ?0` this is its beginning, and the rest follows at the Location
+    of the answer (draft-ietf-httpbis-resumable-upload, 4.2); there DELETE takes it away again."""
+    reader, wanted, compose = await visit.reader(), delivery_id(visit), visit.site.compose
     visit.check(visit.request.headers.get("x-csrf-token", ""))
     draft = await _reply_id(visit, reader, wanted, visit.request.path_params["reply"])
-    said = visit.request.headers.get("content-length", "0")
-    if said.isdigit() and int(said) > visit.site.compose.limits.max_bytes:
+    said = _number(visit, "content-length") or 0
+    if said > compose.limits.max_bytes:
         raise BodyTooLarge("The files together are too large for one reply.", "files")
     declared = visit.request.headers.get("content-type", "application/octet-stream")
-    name = visit.request.query_params.get("name", "")
-    label = await visit.site.compose.attach(reader, wanted, draft, name, declared, visit.request.stream())
-    return visit.settled(Response(status_code=201, headers={"location": _file_href(wanted, draft, label)}))
+    name, pieces = visit.request.query_params.get("name", ""), visit.request.stream()
+    if not _more_comes(visit):
+        label = await compose.attach(reader, wanted, draft, name, declared, pieces)
+        return _uploaded(visit, 201, _file_href(wanted, draft, label.id), label.size, complete=True)
+    begun = await compose.begin(reader, wanted, draft, name, declared, _number(visit, "upload-length"))
+    await compose.append(reader, wanted, draft, begun.begun.id, 0, pieces, complete=False)
+    return _uploaded(visit, 201, _file_href(wanted, draft, begun.begun.id), begun.size, complete=False)
+
+
+async def upload_stands(visit: Visit) -> Response:
+    """HEAD: how much of a file is here (4.3)."""
+    reader, wanted = await visit.reader(), delivery_id(visit)
+    draft = await _reply_id(visit, reader, wanted, visit.request.path_params["reply"])
+    offset, complete = await visit.site.compose.standing(reader, wanted, draft, visit.request.path_params["file"])
+    return _uploaded(visit, 204, "", offset, complete=complete)
+
+
+async def upload_more(visit: Visit) -> Response:
+    """PATCH: the file goes on where it stopped (4.4)."""
+    reader, wanted, compose = await visit.reader(), delivery_id(visit), visit.site.compose
+    visit.check(visit.request.headers.get("x-csrf-token", ""))
+    draft, file = (
+        await _reply_id(visit, reader, wanted, visit.request.path_params["reply"]),
+        visit.request.path_params["file"],
+    )
+    offset, asked = _number(visit, "upload-offset"), visit.request.headers
+    if offset is None or asked.get("content-type") != "application/partial-upload":
+        await compose.files(reader, wanted, draft)  # what is not hers was never there
+        raise InputRefused("An upload goes on with Upload-Offset and application/partial-upload.", "files")
+    more = _more_comes(visit)
+    try:
+        label = await compose.append(reader, wanted, draft, file, offset, visit.request.stream(), complete=not more)
+    except UploadOffset as error:
+        return _uploaded(visit, 409, "", error.offset, complete=False)
+    if label is None:
+        stands, _ = await compose.standing(reader, wanted, draft, file)
+        return _uploaded(visit, 204, "", stands, complete=False)
+    return _uploaded(visit, 201, _file_href(wanted, draft, label.id), label.size, complete=True)
+
+
+def _uploaded(visit: Visit, status: int, location: str, offset: int, *, complete: bool) -> Response:
+    headers = {"upload-offset": str(offset), "upload-complete": "?1" if complete else "?0"}
+    if location:
+        headers |= {"location": location, "upload-limit": f"max-size={visit.site.compose.limits.max_bytes}"}
+    return visit.settled(Response(status_code=status, headers=headers))
+
+
+def _more_comes(visit: Visit) -> bool:
+    return visit.request.headers.get("upload-complete", "?1").strip() == "?0"
+
+
+def _number(visit: Visit, field: str) -> int | None:
+    """A header field's whole number (RFC 9651 3.3.1 has 15 digits at most); None when it has none."""
+    said = visit.request.headers.get(field, "").strip()
+    return int(said) if said.isascii() and said.isdigit() and len(said) <= 15 else None
 
 
 async def remove(visit: Visit) -> Response:
-    """DELETE, from the page's script."""
+    """DELETE, from the page's script: a file of the draft, or what has come of one."""
     reader, wanted = await visit.reader(), delivery_id(visit)
     visit.check(visit.request.headers.get("x-csrf-token", ""))
     draft = await _reply_id(visit, reader, wanted, visit.request.path_params["reply"])
@@ -216,7 +360,7 @@ async def remove_by_form(visit: Visit) -> Response:
     visit.check(form.fields.get("csrf", ""))
     draft = await _reply_id(visit, reader, wanted, visit.request.path_params["reply"])
     await visit.site.compose.detach(reader, wanted, draft, visit.request.path_params["file"])
-    return await _again(visit, reader, wanted, draft, form.fields.get("text", ""), None)
+    return await _again(visit, reader, wanted, _typed(form, draft), None)
 
 
 async def receipt(visit: Visit) -> Response:
@@ -231,11 +375,16 @@ async def receipt(visit: Visit) -> Response:
 
 
 async def _again(
-    visit: Visit, reader: Reader, wanted: DeliveryId, draft: ReplyId, text: str, failure: Exception | None
+    visit: Visit,
+    reader: Reader,
+    wanted: DeliveryId,
+    typed: Typed,
+    failure: Exception | None,
+    preview: Markup | None = None,
 ) -> Response:
     cover = await visit.site.compose.answered(reader, wanted)
-    files = await visit.site.compose.files(reader, wanted, draft)
-    page = _page(visit, wanted, draft, cover, files, text, _wrong(visit, failure) if failure else None)
+    files = await visit.site.compose.files(reader, wanted, typed.draft)
+    page = _page(visit, wanted, cover, files, typed, _wrong(visit, failure) if failure else None, preview)
     page.status_code = status_of(failure) if failure else 200
     return page
 
@@ -253,7 +402,11 @@ def _wrong(visit: Visit, failure: Exception) -> Wrong:
         case FileUnscanned():
             return Wrong("files", say(sentences.FILE_UNSCANNED, visit.language))
         case TooManyDrafts():
-            return Wrong("files", say(sentences.DRAFTS_TOO_MANY, visit.language))
+            return Wrong("files", say(sentences.DRAFTS_TOO_MANY, visit.language, days=DRAFT_LIFE.days))
+        case DraftChanged():
+            return Wrong("text", say(sentences.REPLY_CHANGED, visit.language))
+        case InputRefused(say=said) if said == REFUSED:
+            return Wrong("text", say(sentences.REPLY_NOT_FORMATTED, visit.language))
         case FilesChanged():
             return Wrong("files", say(sentences.FILES_CHANGED, visit.language))
         case ReplyEmpty():
@@ -265,24 +418,30 @@ def _wrong(visit: Visit, failure: Exception) -> Wrong:
 def _page(
     visit: Visit,
     wanted: DeliveryId,
-    draft: ReplyId,
     cover: Cover,
     files: list[FileLabel],
-    text: str,
-    wrong: Wrong | None,
+    typed: Typed,
+    wrong: Wrong | None = None,
+    preview: Markup | None = None,
 ) -> Response:
+    base = f"/messages/{wanted}/reply"
     return visit.page(
         "reply",
         item=Head(f"/messages/{wanted}"),
         heading=cover.heading,
-        action=f"/messages/{wanted}/reply",
-        here=f"/messages/{wanted}/reply",
-        text=text,
+        action=base,
+        here=base,
+        text=typed.written.text,
+        formatted=typed.written.formatted,
+        version=typed.version,
+        kept=typed.kept,
         error=wrong,
+        preview=preview,
         limits=visit.site.compose.limits,
-        draft=draft,
-        files=[Attached(one.name, one.size, _file_href(wanted, draft, one)) for one in files],
-        upload_href=f"/messages/{wanted}/reply/{draft}/files",
+        days=DRAFT_LIFE.days,
+        draft=typed.draft,
+        files=[Attached(one.name, one.size, _file_href(wanted, typed.draft, one.id)) for one in files],
+        draft_href=f"{base}/{typed.draft}",
     )
 
 
@@ -290,8 +449,13 @@ async def _pass_over(field: str, name: str, declared: str, pieces: AsyncIterator
     """Takes no file: the form was sent to remove one."""
 
 
-def _file_href(wanted: DeliveryId, draft: ReplyId, label: FileLabel) -> str:
-    return f"/messages/{wanted}/reply/{draft}/files/{label.id}"
+def _file_href(wanted: DeliveryId, draft: ReplyId, file_id: str) -> str:
+    return f"/messages/{wanted}/reply/{draft}/files/{file_id}"
+
+
+def _typed(form: Multipart, draft: ReplyId) -> Typed:
+    written = Written(form.fields.get("text", ""), form.fields.get("formatted") == "yes")
+    return Typed(draft, written, form.fields.get("version", ""))
 
 
 def _draft(form: Multipart) -> ReplyId:

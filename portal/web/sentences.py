@@ -33,9 +33,14 @@ REPLY_EMPTY = mark("Write your reply, or add a file.")
 REPLY_TOO_LONG = mark("Your reply is too long. Shorten it, or attach it as a file.")
 FILES_TOO_LARGE = mark("The files are too large: all together can have %(most)s. Leave one out, or send two replies.")
 FILES_CHANGED = mark("The files changed while the reply was being sent. Look at them, then send it once more.")
+REPLY_CHANGED = mark(
+    "This reply was changed in another window too, and is kept as it is there. What you wrote here is now a reply of its own, "
+    "without files. Look at both, then send one."
+)
+REPLY_NOT_FORMATTED = mark("This text can't be formatted. Send it without formatting.")
 DRAFTS_TOO_MANY = mark(
-    "There are too many unsent replies to this message that hold files. Send one of them, remove its files, or send this "
-    "reply without a file. Unsent files are deleted after two days."
+    "There are too many unsent replies to this message, so this one is not saved and can't carry files. Send or throw away "
+    "one of the others, or send this one now. Unsent replies are deleted after %(days)s days."
 )
 FILES_TOO_MANY = mark("A reply can carry %(most)s files. Leave some out, or send two replies.")
 FILE_INFECTED = mark("A file was left out, because a virus scanner found something in it. Send the reply without it.")

@@ -33,6 +33,8 @@ _NOT_OVER_SMTP = {
     errors.FilesChanged,
     errors.FileInfected,
     errors.FileUnscanned,
+    errors.DraftChanged,
+    errors.UploadOffset,
     errors.ReplyEmpty,
     errors.TooManyFiles,
     errors.BodyTooLarge,

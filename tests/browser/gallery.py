@@ -5,8 +5,11 @@ contexts are what the routes hand to the templates.
 """
 
 import json
+import re
+import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -92,7 +95,16 @@ FOUND = Thing(unread=1, next_id="0191")
 SIGN_IN = {"door": "d0or", "sent_to": "a•••e@patients.example"}
 CODE = {**SIGN_IN, "code_reference": "QK7", "mail": ACCEPTED, "error": None, "typed": ""}
 LINK = {**SIGN_IN, "state": "readable", "sent_at": NOW, "expires_at": LATER}
-REPLY_SENT = Thing(at=NOW, text="Thank you, doctor.\nI will book for February.", parts=PARTS[:1], state="handed-over")
+REPLY_SENT = Thing(
+    at=NOW, text="Thank you, doctor.\nI will book for February.", parts=PARTS[:1], state="handed-over", html=None,
+    to="Dr Carol Reyes <carol@clinic.example>", subject="Re: Your blood results from Tuesday",
+)  # fmt: skip
+REPLY_FORMATTED = Thing(
+    **{
+        **vars(REPLY_SENT),
+        "html": Markup("<p>Thank <strong>you</strong>.</p>\n<ul>\n<li>one</li>\n<li>two</li>\n</ul>"),
+    }
+)
 SAID = Thing(events=[], cards=[], reports=[])
 VISIT = Moment(datetime(2026, 12, 4, 10, 30), "Europe/Berlin", all_day=False)
 SAID_ALL = Thing(
@@ -110,7 +122,8 @@ WITHIN = Thing(heading=HEADING, text=TEXT, body_href="/framed", said=SAID, parts
 MESSAGE: Mapping[str, object] = {
     "item": RESULTS, "heading": HEADING, "text": TEXT, "earlier": "", "body_href": "/framed", "parts": PARTS, "problems": [],
     "said": SAID, "enclosed": [],
-    "replies": [], "reply_href": "/messages/0198/reply", "print_href": "/print", "pdf_href": "/pdf", "original_href": "/original",
+    "replies": [], "drafts": [], "reply_href": "/messages/0198/reply", "print_href": "/print", "pdf_href": "/pdf",
+    "original_href": "/original",
     "history": [
         Thing(at=NOW, text="opened", name="", who="Miguel"), Thing(at=NOW, text="attachment", name="chart.png", who=""),
     ],
@@ -127,8 +140,10 @@ PROBLEMS = [
     "other-program",
 ]
 REPLY: Mapping[str, object] = {
-    "item": RESULTS, "heading": HEADING, "action": "/messages/0198/reply", "text": "", "error": None, "draft": "dr4ft",
-    "limits": Thing(max_bytes=25_000_000, max_files=10), "files": [], "upload_href": "/upload",
+    "item": RESULTS, "heading": HEADING, "action": "/messages/0198/reply", "text": "", "error": None,
+    "draft": "dr4ft", "preview": None,
+    "limits": Thing(max_bytes=25_000_000, max_files=10), "files": [], "draft_href": "/draft",
+    "formatted": False, "version": "", "kept": True, "days": 7,
 }  # fmt: skip
 
 
@@ -188,7 +203,7 @@ WHO: Mapping[str, object] = {
 RESUME: Mapping[str, object] = {
     "text": "Dear doctor,\n\nI still feel dizzy in the morning.", "draft": "dr4ft", "door": "d0or", "wanted": "0198",
     "address": "a…e@patients.example", "sent": True, "code_reference": "QK7", "mail": ACCEPTED, "error": None, "typed": "",
-    "action": "/messages/0198/reply/resume", "files_note": False,
+    "action": "/messages/0198/reply/resume", "files_note": False, "version": "", "formatted": False,
 }  # fmt: skip
 
 
@@ -261,7 +276,8 @@ PAGES: Mapping[str, Page] = {
             "body_href": None,
             "earlier": EARLIER,
             "problems": PROBLEMS,
-            "replies": [REPLY_SENT],
+            "replies": [REPLY_SENT, REPLY_FORMATTED],
+            "drafts": [Thing(at=NOW, href="/reply")],
             "parts": [],
             "history": [],
         },
@@ -295,7 +311,20 @@ PAGES: Mapping[str, Page] = {
         },
         signed_in=True,
     ),
+    "reply-preview": Page(
+        "reply",
+        {
+            **REPLY,
+            "text": "Thank **you**.\n\n- one\n- two",
+            "formatted": True,
+            "preview": Markup("<p>Thank <strong>you</strong>.</p>\n<ul>\n<li>one</li>\n<li>two</li>\n</ul>"),
+        },
+        signed_in=True,
+    ),
     "reply-sent": Page("reply_sent", {"reply": REPLY_SENT, "back_href": "/messages/0198"}, signed_in=True),
+    "reply-sent-formatted": Page(
+        "reply_sent", {"reply": REPLY_FORMATTED, "back_href": "/messages/0198"}, signed_in=True
+    ),
     "error": Page(
         "error",
         {
@@ -449,17 +478,49 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, b"", "text/plain")
 
     def do_PUT(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
         name = parse_qs(urlsplit(self.path).query)["name"][0]
-        self.server.uploads.append((name, len(body), self.headers["X-CSRF-Token"]))
-        status = {"refused": 413, "infected": 415}.get(name.partition(".")[0], 201)
+        size = int(self.headers["Upload-Length"])
+        self.server.uploads.append(Sent(name, size, self.headers["X-CSRF-Token"]))
+        status = 413 if name.startswith("refused") else 201
         self._answer(status, b"", "text/plain", location=f"/upload/{len(self.server.uploads)}")
+
+    def do_HEAD(self) -> None:
+        sent = self._sent()
+        self._answer(204, b"", "text/plain", offset=sent.here, complete=sent.here == sent.size)
+
+    def do_PATCH(self) -> None:
+        """A file called "broken" loses its connection once, after a third of it."""
+        sent, left = self._sent(), int(self.headers["Content-Length"])
+        sent.offsets.append(int(self.headers["Upload-Offset"]))
+        with self.server.lock:
+            self.server.at_once += 1
+            self.server.most_at_once = max(self.server.most_at_once, self.server.at_once)
+        time.sleep(0.1)
+        if sent.name.startswith("broken") and len(sent.offsets) == 1:
+            sent.here += len(self.rfile.read(left // 3))
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+        else:
+            sent.here += len(self.rfile.read(left))
+            self._answer(415 if sent.name.startswith("infected") else 201, b"", "text/plain", location=self.path)
+        with self.server.lock:
+            self.server.at_once -= 1
+
+    def _sent(self) -> "Sent":
+        return self.server.uploads[int(self.path.rsplit("/", 1)[1]) - 1]
 
     def do_DELETE(self) -> None:
         self.server.removed.append(self.path)
         self._answer(204, b"", "text/plain")
 
     def do_POST(self) -> None:
+        if self.path.startswith("/draft") or re.match(r"/[0-9a-f]{8}-", self.path):
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            self.server.saved.append((self.path, body))
+            statuses = self.server.save_statuses
+            status = statuses.pop(0) if statuses else 200
+            self._answer(status, b'{"ends_in": 900, "over_in": 9000}', "application/json")
+            return
         self.server.posted.append(self.rfile.read(int(self.headers["Content-Length"])).decode("latin-1"))
         self._answer(200, draw(self.server.pages, "reply-sent").encode(), "text/html; charset=utf-8")
 
@@ -476,6 +537,8 @@ class _Handler(BaseHTTPRequestHandler):
         csp: str = PORTAL_CSP,
         location: str | None = None,
         encoding: str = "identity",
+        offset: int | None = None,
+        complete: bool = False,
     ) -> None:
         self.send_response(status)
         headers = {"Content-Type": kind, "Content-Length": str(len(body)), "Content-Security-Policy": csp}
@@ -485,11 +548,25 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         if location:
             self.send_header("Location", location)
+        if offset is not None:
+            self.send_header("Upload-Offset", str(offset))
+            self.send_header("Upload-Complete", "?1" if complete else "?0")
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class named it
         """Say nothing: the tests judge what the browser saw."""
+
+
+@dataclass
+class Sent:
+    """A file on its way in: where each request for it began, and how much is here."""
+
+    name: str
+    size: int
+    token: str
+    offsets: list[int] = field(default_factory=list)
+    here: int = 0
 
 
 class Gallery(ThreadingHTTPServer):
@@ -501,7 +578,11 @@ class Gallery(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://localhost:{self.server_port}"
         self.pages = Pages("https://portal.clinic.example", now=lambda: NOW)
-        self.uploads: list[tuple[str, int, str]] = []
+        self.uploads: list[Sent] = []
+        self.lock, self.at_once, self.most_at_once = threading.Lock(), 0, 0
+        self.saved: list[tuple[str, str]] = []
+        self.save_statuses: list[int] = []
+        """What the next saves are answered; 200 behind them."""
         self.removed: list[str] = []
         self.posted: list[str] = []
 

@@ -238,25 +238,37 @@ def test_reading_needs_no_javascript(site: Gallery, chromium: Browser) -> None:
     assert "Your blood results are back" in text
 
 
-def test_upload_goes_one_file_after_the_other(site: Gallery, tab: Page) -> None:
-    """Files travel as raw bodies with the token; the form then carries text and draft only; a file can be taken away again."""
+def test_uploads_go_side_by_side_and_on_where_they_stopped(site: Gallery, tab: Page) -> None:
+    """Three at a time, as raw bodies with the token; one whose connection breaks goes on from there; each bar is named by its file;
+    the form then carries text and draft only, and a file can be taken away again."""
+    site.uploads.clear()
     tab.goto(f"{site.url}/reply")
     tab.fill("textarea", "Thank you, doctor.")
-    tab.set_input_files("#files", [chosen(name) for name in ("one.txt", "two.txt", "refused.txt")])
+    names = ["one.txt", "broken.txt", "three.txt", "four.txt", "refused.txt"]
+    tab.set_input_files("#files", [chosen(name) for name in names])
     rows = tab.locator("#uploads > li")
-    rows.nth(1).get_by_text("Attached, 2 KB").wait_for()
-    rows.nth(2).get_by_text("Too large").wait_for()
-    assert site.uploads == [("one.txt", 2000, "t0ken"), ("two.txt", 2000, "t0ken"), ("refused.txt", 2000, "t0ken")]
+    expect(tab.get_by_role("progressbar", name="Amount sent broken.txt")).to_have_count(1)
+    rows.nth(1).get_by_text("Going on as soon as it is back").wait_for()
+    for number in (0, 1, 2, 3):
+        rows.nth(number).get_by_text("Attached, 2 KB").wait_for()
+    rows.nth(4).get_by_text("Too large").wait_for()
+    sent = {one.name: one for one in site.uploads}
+    assert {(one.size, one.token) for one in sent.values()} == {(2000, "t0ken")}
+    assert [one.here for name, one in sent.items() if name != "refused.txt"] == [2000] * 4
+    assert (sent["broken.txt"].offsets, sent["one.txt"].offsets) == ([0, 666], [0])
+    assert 1 < site.most_at_once <= 3
     tab.click("button[data-send]")
     assert "was not attached" in tab.locator("#upload-news").inner_text()
     assert tab.input_value("textarea") == "Thank you, doctor."
-    rows.nth(2).get_by_role("button", name="Remove refused.txt").click()
-    rows.nth(1).get_by_role("button", name="Remove two.txt").click()
-    expect(rows).to_have_count(1)
-    assert site.removed == ["/upload/2"]
+    site.removed.clear()
+    rows.nth(4).get_by_role("button", name="Remove refused.txt").click()
+    rows.nth(3).get_by_role("button", name="Remove four.txt").click()
+    expect(rows).to_have_count(3)
+    assert site.removed == [f"/upload/{1 + site.uploads.index(sent['four.txt'])}"]
     with tab.expect_navigation():
         tab.click("button[data-send]")
     assert "Thank you, doctor." in site.posted[-1]
+    assert 'name="act"\r\n\r\nsend' in site.posted[-1]
     assert "filename" not in site.posted[-1]
 
 
@@ -272,6 +284,51 @@ def test_a_file_that_the_virus_scanner_refused_says_so(site: Gallery, tab: Page)
     rows.nth(0).get_by_role("button", name="Remove infected.txt").click()
     expect(rows).to_have_count(1)
     assert tab.input_value("textarea") == "Thank you, doctor."
+
+
+def field(body: str, name: str) -> str:
+    return body.split(f'name="{name}"\r\n\r\n')[1].split("\r\n")[0]
+
+
+def test_what_is_typed_is_saved_meanwhile(site: Gallery, tab: Page) -> None:
+    """A pause saves, politely said; a lost answer is not another window's change; a real one makes a reply of its own; sending knows
+    the version that is kept."""
+    site.saved.clear()
+    tab.goto(f"{site.url}/reply")
+    tab.wait_for_timeout(200)
+    assert site.saved == []  # nothing typed, nothing saved
+    tab.fill("textarea", "One")
+    news = tab.locator("#save-news[role=status]")
+    expect(news).to_contain_text("Saved at")
+    path, first = site.saved[-1]
+    assert (path, field(first, "text"), field(first, "version"), field(first, "csrf")) == ("/draft", "One", "", "t0ken")
+    assert "filename" not in first
+    site.save_statuses[:] = [500]
+    tab.fill("textarea", "One two")
+    expect(news).to_contain_text("It is still here")
+    tab.fill("textarea", "One two three")
+    expect(news).to_contain_text("Saved at")
+    lost, third = site.saved[-2][1], site.saved[-1][1]
+    assert field(lost, "version") == field(first, "next")
+    assert field(third, "version").split() == [field(first, "next"), field(lost, "next")]
+    site.save_statuses[:] = [409]
+    tab.fill("textarea", "From here")
+    expect(news).to_contain_text("goes on as a reply of its own")
+    expect(news).to_contain_text("Saved at")
+    path, own = site.saved[-1]
+    assert path != "/draft"
+    assert (field(own, "draft"), field(own, "text"), field(own, "version")) == (path[1:], "From here", "")
+    site.save_statuses[:] = [410]
+    tab.get_by_label("Show **bold**").check()
+    expect(news).to_contain_text("can no longer be answered")
+    count = len(site.saved)
+    tab.fill("textarea", "Kept in the page")
+    tab.wait_for_timeout(2000)
+    assert len(site.saved) == count
+    with tab.expect_navigation():
+        tab.click("button[data-send]")
+    assert field(site.posted[-1], "text") == "Kept in the page"
+    assert field(site.posted[-1], "version").split()[0] == field(own, "next")
 
 
 def test_too_many_bytes_are_not_even_sent(site: Gallery, tab: Page) -> None:

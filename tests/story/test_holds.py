@@ -91,7 +91,7 @@ async def test_a_hold_keeps_drafts_and_what_comes_later(world: World) -> None:
     assert put.status_code == 201
     (one,) = await all_deliveries(world)
     await place(world, recipient_id=one.recipient_id)
-    world.clock.forward_from_the_disk(days=5)
+    world.clock.forward_from_the_disk(days=8)
     await world.house.disposition().sweep()
     assert len(await rows(world, replies)) == 1
     await world.deliver(letter(message_id="<2@clinic.example>"))

@@ -53,6 +53,22 @@ async def upload(browser: Browser, path: str, ids: dict[str, str]) -> httpx2.Res
     return await browser.http.put(f"{path}?name=a.txt", content=b"x", headers={"x-csrf-token": browser.csrf})
 
 
+async def autosave(browser: Browser, path: str, ids: dict[str, str]) -> httpx2.Response:
+    """What the page's script sends while somebody types."""
+    fields = {"csrf": browser.csrf, "text": "Thank", "version": ids.get("version", ""), "next": ids["reply"]}
+    return await browser.http.post(path, files={name: (None, value) for name, value in fields.items()})
+
+
+async def head(browser: Browser, path: str, ids: dict[str, str]) -> httpx2.Response:
+    return await browser.http.head(path)
+
+
+async def go_on(browser: Browser, path: str, ids: dict[str, str]) -> httpx2.Response:
+    """The rest of an upload, of which all has come already."""
+    headers = {"x-csrf-token": browser.csrf, "upload-offset": "1", "content-type": "application/partial-upload"}
+    return await browser.http.patch(path, content=b"x", headers=headers)
+
+
 async def ask(browser: Browser, path: str, ids: dict[str, str]) -> httpx2.Response:
     """What the passkey module sends."""
     return await browser.http.post(path, json={"credential": {"id": "x"}}, headers={"x-csrf-token": browser.csrf})
@@ -99,7 +115,12 @@ TABLE: dict[tuple[str, str], Route] = {
     ("GET", "/messages/{delivery}/reply"): Route(200, 1),
     ("GET", "/messages/{delivery}/replies/{reply}"): Route(200, 2),
     ("GET", "/messages/{delivery}/replies/{reply}/files/{file}"): Route(200, 1),
+    ("GET", "/messages/{delivery}/reply/{reply}"): Route(200, 2, ids="kept draft"),
+    ("POST", "/messages/{delivery}/reply/{reply}"): Route(204, send=autosave, ids="kept draft"),
+    ("POST", "/messages/{delivery}/reply/{reply}/discard"): Route(303, send=autosave, ids="kept draft"),
     ("PUT", "/messages/{delivery}/reply/{reply}/files"): Route(201, send=upload, ids="draft"),
+    ("HEAD", "/messages/{delivery}/reply/{reply}/files/{file}"): Route(204, send=head, ids="draft"),
+    ("PATCH", "/messages/{delivery}/reply/{reply}/files/{file}"): Route(404, send=go_on, ids="draft"),
     ("DELETE", "/messages/{delivery}/reply/{reply}/files/{file}"): Route(204, send=delete, ids="draft"),
     ("POST", "/messages/{delivery}/reply/{reply}/files/{file}"): Route(200, 1, send=form, ids="other draft"),
     ("POST", "/messages/{delivery}/reply"): Route(303, 1, send=form, ids="draft"),
@@ -222,6 +243,9 @@ async def stage(world: World) -> Stage:
     assert (await form(alice, f"{message}/reply", {"reply": sent})).status_code == 303
     draft, draft_file = await drafted(alice, message)
     other, other_file = await drafted(alice, message)
+    kept = {"reply": world.house.source.new_id(), "version": ""}
+    assert (await autosave(alice, f"{message}/reply/{kept['reply']}", kept)).status_code == 204
+    kept["version"] = kept["reply"]
     world.clock.forward(minutes=5)
     for browser, who in ((alice, token), (bob, bobs_token), (mallory, mallorys)):
         await browser.get(f"/m/{who}")
@@ -237,6 +261,7 @@ async def stage(world: World) -> Stage:
         "sent": shared | {"reply": sent, "file": file},
         "draft": shared | {"reply": draft, "file": draft_file},
         "other draft": shared | {"reply": other, "file": other_file},
+        "kept draft": shared | kept,
     }
     return Stage(world, site.reading._opener, alice, bob, mallory, world.browser(), out, ids, bobs.rsplit("/", 1)[1])
 
