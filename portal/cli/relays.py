@@ -1,0 +1,83 @@
+"""What a mail admin does at the relay: its configuration, who would come here, is it right, the queue agent."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from portal.cli.organisations import relay_app
+from portal.cli.shared import out, show_table
+
+if TYPE_CHECKING:
+    from portal.relay.replay import Counts, Replay
+
+
+@relay_app.command("replay")
+def relay_replay(
+    log: Annotated[Path, typer.Argument(help="A Postfix log, packed by gzip or not.")],
+    without: Annotated[
+        list[str] | None, typer.Option(help="A domain to leave out, such as your own. May be given several times.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many domains to show.")] = 50,
+) -> None:
+    """Say from a Postfix log who would have come here, by domain, under each policy. Nothing private is shown but domains."""
+    from portal.relay.replay import replay
+
+    found = replay(log, without or ())
+    ranked = found.ranked()
+    columns = (
+        "domain",
+        "encrypt",
+        "verify",
+        "verified",
+        "trusted",
+        "other TLS",
+        "in clear",
+        "no TLS",
+        "waits",
+        "bounced",
+    )
+    rows = [_row(name, counts) for name, counts in [("all", found.total), *ranked[:limit]]]
+    show_table(columns, rows)
+    for line in _remarks(found, len(ranked) - limit):
+        out.print(line, markup=False, soft_wrap=True)
+
+
+def _row(name: str, counts: "Counts") -> tuple[str, ...]:
+    each = (
+        counts.encrypt,
+        counts.verify,
+        counts.verified,
+        counts.trusted,
+        counts.tls,
+        counts.clear,
+        counts.no_tls,
+        counts.deferred,
+        counts.bounced,
+    )
+    return (name, *map(str, each))
+
+
+def _remarks(found: "Replay", more: int) -> list[str]:
+    said = [
+        "",
+        "Each number is recipients. Under `encrypt` the first column would have come here, under `verify` the second.",
+        "`trusted`: a known authority signed the certificate; whether the name is right this log does not show.",
+        "`waits`: greylisting, hosts that are down. An arbiter lets it wait; a relay of mode `trust` brings it here.",
+    ]
+    if not found.deliveries:
+        said.append("There is no delivery by Postfix's smtp in this file.")
+    elif not found.saw_tls:
+        said.append(
+            "No TLS connection is in this file: Postfix logs them with smtp_tls_loglevel = 1, and speaks TLS with"
+            " smtp_tls_security_level = may or more. Set both, and come back with the log of a week."
+        )
+    if more > 0:
+        said.append(f"{more} more domains: --limit shows them.")
+    if found.unread:
+        said.append(f"{found.unread} lines were too long to be Postfix's, and passed over.")
+    if found.cut_off:
+        said.append(f"The file is torn: what follows line {found.lines} could not be read.")
+    if found.forgot:
+        said.append("More mails waited at once than are kept in mind: some that were sent later count twice.")
+    return said
