@@ -78,7 +78,7 @@ class Agent:
             until[name] = latest
         if until != known:
             self.store(until)
-            say("%d domains go to the portal, %d of them new" % (len(until), len(new)))
+            say(f"{len(until)} domains go to the portal, {len(new)} of them new")
             if new and self.kind != "texthash":
                 time.sleep(POSTMAP_SEEN)
         return self.try_again([mail for mail, name in mails.items() if name in until], now)
@@ -102,7 +102,7 @@ class Agent:
             finally:
                 watchdog.cancel()
         if queue.returncode:
-            raise Failed("postqueue -j ended with %d" % queue.returncode)
+            raise Failed(f"postqueue -j ended with {queue.returncode}")
         return list(domains), mails
 
     def try_again(self, mails: list[str], now: float) -> int:
@@ -139,7 +139,7 @@ class Agent:
             with os.fdopen(handle, "w", encoding="ascii") as file:
                 file.write("# Written by the portal's queue agent; changes are lost.\n")
                 for domain, end in sorted(until.items()):
-                    file.write("# until %d\n%s %s\n" % (end, domain, self.to))
+                    file.write(f"# until {end}\n{domain} {self.to}\n")
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(name, 0o644)
@@ -196,9 +196,8 @@ def run(*command: str) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Failed(f"{command[0]}: {error}") from None
     if done.returncode:
-        raise Failed(
-            "%s ended with %d: %s" % (" ".join(command), done.returncode, done.stdout.decode(errors="replace").strip())
-        )
+        said = done.stdout.decode(errors="replace").strip()
+        raise Failed(f"{' '.join(command)} ended with {done.returncode}: {said}")
 
 
 def say(text: str) -> None:
