@@ -8,13 +8,12 @@ What is not known is answered so that nothing is lost and nothing goes out weake
   more than advice: when they can't be read it is TEMP.
 """
 
-import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Literal
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from portal.model.errors import InputRefused, PortalError
-from portal.model.parties import address, domain_name
+from portal.model.parties import Address, address, domain_name
 from portal.model.routes import Level, Outcome, Rule
 from portal.transport import Verdict, Verdicts
 
@@ -22,8 +21,7 @@ Status = Literal["OK", "NOTFOUND", "TEMP", "PERM"]
 MAPS = ("tlspolicy", "route")
 
 _OLD_TLS = "protocols=!SSLv2:!SSLv3:!TLSv1:!TLSv1.1"  # whatever smtp_tls_mandatory_protocols is; known to every Postfix
-_REMEMBER_SECONDS = 10.0
-_MOST_REMEMBERED = 1_000
+_AS_EVER = ":"  # transport(5): as if no entry stood here; the domain is not asked for any more
 
 
 @dataclass(frozen=True)
@@ -37,32 +35,23 @@ class Reply:
 NOT_FOUND = Reply("NOTFOUND")
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What an organisation asks. `always` and `never` have addresses and domains in normal form; an address counts before its
-    domain, and `always` before `never`.
-    """
+class Wishes(Protocol):
+    """What an organisation has set."""
 
-    level: Level = Level.ENCRYPT
-    always: frozenset[str] = field(default=frozenset())
-    never: frozenset[str] = field(default=frozenset())
+    async def of(self, org: str, recipient: Address | None, domain: str | None) -> tuple[Level, bool | None]:
+        """The level for a recipient or a domain; and True for always here, False for never, None for as the verdict says.
 
-    def listed(self, name: str) -> bool | None:
-        """True: always to the portal. False: never. None: the verdict decides."""
-        return True if name in self.always else False if name in self.never else None
+        Raises InputRefused when there is no such organisation, StorageAway when it can't be told.
+        """
 
 
 class Answers:
-    """Answers for all organisations. `wishes` gives one's by its short name ('' is the only one there is), or raises InputRefused.
+    """Answers for all organisations. `wishes` says what one asks ('' is the only one there is). `host` and `port` are the intake's."""
 
-    `host` and `port` are the intake's.
-    """
-
-    def __init__(self, verdicts: Verdicts, wishes: Callable[[str], Awaitable[Wishes]], host: str, port: int) -> None:
-        self._verdicts, self._read, self._host = verdicts, wishes, host
+    def __init__(self, verdicts: Verdicts, wishes: Wishes, host: str, port: int) -> None:
+        self._verdicts, self._wishes, self._host = verdicts, wishes, host
         self._portal = f"portal:[{host}]:{port}"
-        self._here = f"[{host}]:{port}"
-        self._known: dict[str, tuple[float, Wishes]] = {}
+        self._here = f"[{host}]:{port}".lower()
 
     async def answer(self, name: str, key: str) -> Reply:
         """`name` is a map's, such as `route` or, where there are several organisations, `northside/route`; `key` what is looked up."""
@@ -70,61 +59,34 @@ class Answers:
         if kind not in MAPS:
             return Reply("PERM", f"there are the maps {' and '.join(MAPS)}")
         try:
-            wishes = await self._wishes(org)
+            return await (self._policy(org, key) if kind == "tlspolicy" else self._route(org, key))
         except InputRefused as error:
             return Reply("PERM", error.say)
         except PortalError:
-            return Reply("TEMP", "the portal's database is away")
-        return await (self._policy(key, wishes) if kind == "tlspolicy" else self._route(key, wishes))
+            return Reply("TEMP", "the portal can't tell now")
 
-    async def _wishes(self, org: str) -> Wishes:
-        known = self._known.get(org)
-        if known and time.monotonic() - known[0] < _REMEMBER_SECONDS:
-            return known[1]
-        found = await self._read(org)
-        if len(self._known) >= _MOST_REMEMBERED:
-            self._known.clear()
-        self._known[org] = time.monotonic(), found
-        return found
-
-    async def _policy(self, key: str, wishes: Wishes) -> Reply:
+    async def _policy(self, org: str, key: str) -> Reply:
         """Postfix asks with the next hop: a domain, `domain:port`, `[host]:port`; then with `.parent`."""
         if key.lower() == self._here:
             return Reply("OK", f"secure match={self._host} {_OLD_TLS}")
         domain = _domain(key.partition(":")[0])
-        if domain is None:
-            return NOT_FOUND
-        try:
-            verdict = await self._verdicts.verdict(domain, wishes.level)
-        except ValueError:
-            return NOT_FOUND
-        except PortalError:
-            return Reply("TEMP", "the portal can't tell now")
-        return policy_of(verdict)
+        level, _ = await self._wishes.of(org, None, domain)
+        return NOT_FOUND if domain is None else policy_of(await self._verdicts.verdict(domain, level))
 
-    async def _route(self, key: str, wishes: Wishes) -> Reply:
+    async def _route(self, org: str, key: str) -> Reply:
         """Postfix asks with the address, then with its domain, then with `.parent` and `*`."""
+        recipient, domain = None, _domain(key)
         if "@" in key:
-            try:
-                listed = wishes.listed(str(address(key)))
-            except ValueError:
-                return NOT_FOUND
-            # `never` at an address must end the search, or its domain would be asked for next: the transport that is the default
-            return NOT_FOUND if listed is None else self._way(listed)
-        domain = _domain(key)
+            with suppress(ValueError):
+                recipient = address(key)
+                domain = _domain(recipient.domain)
+        level, here = await self._wishes.of(org, recipient, domain)
         if domain is None:
             return NOT_FOUND
-        listed = wishes.listed(domain)
-        if listed is None:
-            try:
-                listed = (await self._verdicts.verdict(domain, wishes.level)).outcome is Outcome.PORTAL
-            except (ValueError, PortalError):
-                return NOT_FOUND
-            return self._way(listed) if listed else NOT_FOUND
-        return self._way(listed)
-
-    def _way(self, here: bool) -> Reply:
-        return Reply("OK", self._portal if here else ":")  # ":" is transport(5) for "as if nothing stood here"
+        if here is None:
+            found = await self._verdicts.verdict(domain, level)
+            return Reply("OK", self._portal) if found.outcome is Outcome.PORTAL else NOT_FOUND
+        return Reply("OK", self._portal if here else _AS_EVER)
 
 
 def policy_of(verdict: Verdict) -> Reply:

@@ -6,6 +6,7 @@ Keys are not logged.
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -29,12 +30,15 @@ class SocketMap:
     def __init__(self, answers: Answers, allowed: Sequence[Network], most_connections: int = 500) -> None:
         self._answers, self._allowed, self._most = answers, allowed, most_connections
         self._open: set[asyncio.Task[None]] = set()
+        self._said = -60.0
         self._log = structlog.get_logger("lookup")
 
     def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """For asyncio.start_server, with limit=MOST_BYTES."""
         if len(self._open) >= self._most or not may_ask(writer.get_extra_info("peername"), self._allowed):
-            self._log.warning("refused", open=len(self._open))
+            if time.monotonic() - self._said > 60:  # a stranger must not fill the log
+                self._said = time.monotonic()
+                self._log.warning("refused", open=len(self._open))
             writer.transport.abort()
             return
         task = asyncio.create_task(self._serve(reader, writer))
@@ -76,11 +80,14 @@ async def _request(reader: asyncio.StreamReader) -> tuple[str, str]:
     async with asyncio.timeout(_IDLE_SECONDS):
         first = await reader.readexactly(1)
     async with asyncio.timeout(_SLOW_SECONDS):
-        digits = (first + await reader.readuntil(b":"))[:-1]
-        if not digits.isdigit() or len(digits) > 4 or int(digits) > MOST_BYTES:
-            raise ValueError("no netstring")
-        text = await reader.readexactly(int(digits) + 1)
-    if text[-1:] != b",":
+        digits = b""
+        while first != b":":
+            digits += first
+            if not first.isdigit() or len(digits) > 4 or int(digits) > MOST_BYTES:
+                raise ValueError("no netstring")
+            first = await reader.readexactly(1)
+        text = await reader.readexactly(int(digits or b"0") + 1)
+    if not digits or text[-1:] != b",":
         raise ValueError("no netstring")
     name, _, key = text[:-1].decode().partition(" ")
     return name, key

@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from portal.lookup.answers import NOT_FOUND, Answers, Reply, Wishes
+from portal.lookup.answers import NOT_FOUND, Answers, Reply
 from portal.model.errors import InputRefused, StorageAway
+from portal.model.parties import Address
 from portal.model.routes import Level, Outcome, Rule
 from portal.transport import Verdict
 
@@ -39,15 +40,22 @@ TOLD = Told(
 )
 
 
-def _answers(level: Level = Level.ENCRYPT, *, always: str = "", never: str = "") -> Answers:
-    async def wishes(org: str) -> Wishes:
+class Set:
+    """What northside has set: a level, and addresses and domains that are always or never served here."""
+
+    def __init__(self, level: Level, always: str, never: str) -> None:
+        self.level, self.ways = level, dict.fromkeys(never.split(), False) | dict.fromkeys(always.split(), True)
+
+    async def of(self, org: str, recipient: Address | None, domain: str | None) -> tuple[Level, bool | None]:
         if org == "away":
             raise StorageAway("for the operator")
         if org not in ("", "northside"):
             raise InputRefused("There is no such organisation.")
-        return Wishes(level, frozenset(always.split()), frozenset(never.split()))
+        return self.level, self.ways.get(str(recipient), self.ways.get(str(domain)))
 
-    return Answers(TOLD, wishes, "portal.example", 2526)
+
+def _answers(level: Level = Level.ENCRYPT, *, always: str = "", never: str = "") -> Answers:
+    return Answers(TOLD, Set(level, always, never), "portal.example", 2526)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +94,7 @@ async def test_the_way_is_here_only_when_nothing_else_is_safe(key: str, answer: 
 
 
 async def test_the_organisations_lists_come_first() -> None:
-    """An address before its domain, always before never; never ends the search, without a look."""
+    """An address before its domain; never ends the search; neither needs a look."""
     answers, own = (
         _answers(always="good.example boss@clear.example", never="clear.example x@good.example"),
         Reply("OK", ":"),
@@ -94,10 +102,13 @@ async def test_the_organisations_lists_come_first() -> None:
     TOLD.asked.clear()
     expected = {
         "good.example": HERE, "clear.example": own, "boss@clear.example": HERE, "x@good.example": own,
-        "y@good.example": NOT_FOUND, "alice@clear.example": NOT_FOUND,
+        "y@good.example": HERE, "alice@clear.example": own,
     }  # fmt: skip
     assert {key: await answers.answer("route", key) for key in expected} == expected
     assert not TOLD.asked
+    assert await answers.answer("route", "Alice@CLEAR.example.") == own
+    assert await _answers().answer("route", "alice@clear.example") == HERE
+    assert await _answers().answer("route", "alice@good.example") == NOT_FOUND
 
 
 @pytest.mark.parametrize("name", ["tlspolicy", "route"])
