@@ -81,3 +81,11 @@ def _remarks(found: "Replay", more: int) -> list[str]:
     if found.forgot:
         said.append("More mails waited at once than are kept in mind: some that were sent later count twice.")
     return said
+
+
+@relay_app.command("agent")
+def relay_agent() -> None:
+    """Print the queue agent for Postfix hosts: one file for Python 3.9 or later. `portal relay agent > portal-agent.py`."""
+    from portal.relay import agent
+
+    print(Path(agent.__file__).read_text(encoding="utf-8"), end="")

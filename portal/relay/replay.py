@@ -45,7 +45,7 @@ _TLS_FAILURE = re.compile(
     rb"TLS is required, but (?:was not offered by|host \S+ refused to start TLS)|Cannot start TLS: |"
     rb"Server certificate not (?:trusted|verified)|non DNSSEC destination|no TLSA records found|TLSA records unusable"
 )
-_LOOPBACK = re.compile(rb"\[(?:127\.|::1\])")
+_LOOPBACK = re.compile(rb"\[(?:127\.0\.0\.1|::1)\]")
 
 
 @dataclass

@@ -1,0 +1,255 @@
+"""s06: what a mail admin has beside the relay, with a real Postfix that finds mail hosts by MX: the maps, the agent, the doctor.
+
+Mail hosts listen on port 25 of loopback addresses of their own; a name server of the test's own names them, and Postfix alone sees it.
+"""
+
+import asyncio
+import smtplib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from ipaddress import ip_network
+
+import pytest
+
+from portal.lookup.answers import Answers
+from portal.lookup.socketmap import MOST_BYTES, SocketMap
+from portal.model.parties import Address
+from portal.model.routes import Level, Outcome, Rule
+from portal.transport import Verdict
+from tests.scenarios.authority import Authority
+from tests.scenarios.lab import Zone, name_server
+from tests.scenarios.mailhosts import MailHost, MailHosts, mail_hosts
+from tests.scenarios.portals import Credential, Portal
+from tests.scenarios.postfix import Postfix, postfix, recipe
+from tests.servers import free_port
+
+NAME_SERVER = "127.77.53.53"
+CAROL = "carol@clinic.example"
+DOMAINS = {"clear": "127.77.20.1", "good": "127.77.20.2", "sts": "127.77.20.3", "stranger": "127.77.20.4"}
+
+
+class Told:
+    """Verdicts as this test's hosts would get them."""
+
+    def __init__(self) -> None:
+        self.known = {
+            "clear.example": (Outcome.PORTAL, Rule.OPPORTUNISTIC, ()),
+            "good.example": (Outcome.DIRECT, Rule.OPPORTUNISTIC, ()),
+            "sts.example": (Outcome.DIRECT, Rule.MTA_STS, ("mx.sts.example",)),
+            "stranger.example": (Outcome.DIRECT, Rule.MTA_STS, ("mx.stranger.example",)),
+        }
+
+    async def verdict(self, domain: str, level: Level, fresh: bool = False) -> Verdict:
+        outcome, rule, match = self.known.get(domain, (Outcome.LATER, Rule.DNS, ()))
+        now = datetime.now(UTC)
+        return Verdict(domain, level, outcome, rule, (), match, now, now + timedelta(hours=1), ())
+
+    async def of(self, org: str, recipient: Address | None, domain: str | None) -> tuple[Level, bool | None]:
+        return Level.ENCRYPT, None
+
+
+@dataclass
+class Around:
+    """The relay, its portal, and the mail hosts of `DOMAINS` by name."""
+
+    portal: Portal
+    postfix: Postfix
+    hosts: MailHosts
+    mail: dict[str, MailHost]
+    zone: Zone
+    authority: Authority
+    credential: Credential
+    intake_port: int
+    submission_port: int
+    replacing: dict[str, str]
+
+    def send(self, *to: str, subject: str = "Your results") -> str:
+        """Hands in a mail as Carol's mail program does; gives its queue id."""
+        mail = EmailMessage()
+        mail["From"], mail["To"], mail["Subject"] = CAROL, ", ".join(to), subject
+        mail["Message-ID"] = f"<{time.monotonic_ns()}@clinic.example>"
+        mail.set_content("All is well.\n")
+        with smtplib.SMTP("127.0.0.1", self.postfix.port, timeout=30) as client:
+            client.ehlo()
+            client.mail(CAROL)
+            for one in to:
+                assert client.rcpt(one)[0] == 250
+            code, said = client.data(mail.as_bytes())
+        assert code == 250, said
+        return said.decode().rpartition(" ")[2]
+
+    def set_up(self, *blocks: str, more: str = "", **files: str) -> None:
+        """The fallback's recipe with these blocks of the page after it."""
+        self.configure(*blocks, more=more, **files)
+        self.postfix.reload()
+
+    def configure(self, *blocks: str, more: str = "", **files: str) -> None:
+        mine = "smtp_host_lookup = dns\nsmtp_dns_support_level = enabled\n"
+        lines = [
+            recipe("postfix main.cf", self.replacing),
+            *(recipe(one, self.replacing) for one in blocks),
+            mine,
+            more,
+        ]
+        self.postfix.configure(
+            "\n".join(lines),
+            recipe("postfix master.cf", self.replacing),
+            **{"portal-password": recipe("postfix portal-password", self.replacing)},
+            **files,
+        )
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Around]:
+    with mail_hosts() as hosts, postfix() as instance:
+        authority = Authority(instance.folder / "certificates")
+        own, relay = authority.server("portal.example"), authority.server("localhost")
+        zone = Zone()
+        close_dns = hosts.run(name_server(zone, NAME_SERVER, 53))
+        mail = {}
+        for name, address in DOMAINS.items():
+            zone.add(f"{name}.example", "MX", f"10 mx.{name}.example.")
+            zone.add(f"mx.{name}.example", "A", address)
+            shown = {"clear": None, "stranger": authority.server("mx.other.example")}
+            pair = shown[name] if name in shown else authority.server(f"mx.{name}.example")
+            mail[name] = hosts.open(address, pair, port=25)
+        zone.add("localhost", "A", "127.0.0.1")
+        mailbox, submission, intake = hosts.open("127.0.0.1", relay), free_port(), free_port()
+        portal = Portal(
+            tmp_path_factory.mktemp("portal"),
+            SMTP_LISTEN=f"127.0.0.1:{intake}",
+            SMTP_CERTIFICATE=own.certificate,
+            SMTP_KEY=own.key,
+            SUBMISSION_URL=f"smtp://localhost:{submission}",
+            SUBMISSION_CA=authority.ca,
+        )
+        credential = portal.set_up()
+        etc = instance.folder / "etc"
+        replacing = {
+            "[portal.example]:2526": f"[localhost]:{intake}",
+            "match=portal.example": "match=portal.example",
+            "[mailbox.clinic.example] }": f"[localhost]:{mailbox.port} }}",
+            "/etc/ssl/certs/ca-certificates.crt": str(authority.ca),
+            "/etc/postfix/relay.clinic.example.pem": str(relay.certificate),
+            "/etc/postfix/relay.clinic.example.key": str(relay.key),
+            "/etc/postfix/": f"{etc}/",
+            "192.0.2.10/32": "127.0.0.1/32",
+            "192.0.2.25:587": f"127.0.0.1:{submission}",
+            "USERNAME:PASSWORD": f"{credential.username}:{credential.password}",
+        }
+        around = Around(portal, instance, hosts, mail, zone, authority, credential, intake, submission, replacing)
+        around.configure()
+        instance.start(NAME_SERVER)
+        with portal.serving():
+            yield around
+        close_dns()
+
+
+@pytest.fixture
+def around(running: Around) -> Iterator[Around]:
+    for host in running.mail.values():
+        host.forget()
+    yield running
+    running.postfix.drop_all()
+
+
+@contextmanager
+def agent(around: Around, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The file that `portal relay agent` prints, run as the page says."""
+    file, etc = around.postfix.folder / "portal-agent.py", around.postfix.folder / "etc"
+    file.write_text(around.portal.cli("relay", "agent"))
+    command = recipe("sh agent", around.replacing).split()
+    words = [word.strip("'") for word in command[1:]]
+    process = subprocess.Popen([sys.executable, "-I", file, *words, "--config", etc, "--every", "0.5", *options])
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_the_agent_takes_what_waits_for_want_of_tls_to_the_portal(around: Around) -> None:
+    """One mail to three: direct where TLS works, the portal where there is none, waiting where the host greylists. The notice comes
+    out through the relay, whatever the map says of that domain, and the next mail goes the short way."""
+    around.set_up("postfix-agent main.cf", **{"portal-transport": ""})
+    around.mail["sts"].refuse_with("451 4.7.1 TLS is required, but was not offered by host mx.sts.example")
+    with agent(around):
+        queue_id = around.send("alice@clear.example", "bob@good.example", "carl@sts.example")
+        assert around.mail["good"].await_mail("bob@good.example").tls == "TLSv1.3"
+        log = around.postfix.await_log(rf".*{queue_id}: to=<alice@clear.example>.*status=sent.*")[0]
+        assert f"relay=localhost[127.0.0.1]:{around.intake_port}" in log
+        notice = around.mail["clear"].await_mail("alice@clear.example")
+        assert notice.mail_from.startswith("bounce+")
+        assert f"{queue_id}: to=<carl@sts.example>" in around.postfix.log()
+        second = around.send("alice@clear.example")
+        around.postfix.await_outcome(second, "sent")
+    log = around.postfix.log()
+    assert not [line for line in log.splitlines() if f"{second}: to=" in line and "status=deferred" in line]
+    assert not [
+        line
+        for line in log.splitlines()
+        if "carl@sts.example" in line and "status=deferred" not in line and "to=" in line
+    ]
+    table = (around.postfix.folder / "etc" / "portal-transport").read_text()
+    assert [line.split()[0] for line in table.splitlines() if not line.startswith("#")] == ["clear.example"]
+
+
+@contextmanager
+def lookups(around: Around) -> Iterator[int]:
+    """The look-up service at a port of its own."""
+    answers = Answers(told := Told(), told, "localhost", around.intake_port)
+
+    async def start() -> tuple[SocketMap, asyncio.Server]:
+        made = SocketMap(answers, [ip_network("127.0.0.0/8")])
+        return made, await asyncio.start_server(made.connected, "127.0.0.1", 0, limit=MOST_BYTES)
+
+    sockets, server = around.hosts.run(start())
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        around.hosts.run(sockets.close())
+
+
+def test_postfix_asks_the_portal_for_policy_and_way(around: Around) -> None:
+    """Without a fallback: what has no TLS goes to the portal at once, the rest direct, each by the policy that its domain has; a
+    certificate for another name is not taken. While nobody answers all mail waits, and nothing is lost."""
+    with lookups(around) as port:
+        maps = around.replacing | {"127.0.0.1:8462": f"127.0.0.1:{port}"}
+        around.replacing.update(maps)
+        around.set_up(
+            "postfix-lookup main.cf", "postfix-map main.cf", more="smtp_fallback_relay =\nsmtp_tls_loglevel = 1\n"
+        )
+        queue_id = around.send("alice@clear.example", "bob@good.example", "carl@sts.example", "dora@stranger.example")
+        around.mail["clear"].await_mail("alice@clear.example")  # its notice
+        assert around.mail["good"].await_mail("bob@good.example").tls == "TLSv1.3"
+        around.mail["sts"].await_mail("carl@sts.example")
+        waits = around.postfix.await_log(rf".*{queue_id}: to=<dora@stranger.example>.*status=deferred.*")[0]
+        assert "Server certificate not verified" in waits
+    log = around.postfix.log()
+    assert (
+        f"relay=localhost[127.0.0.1]:{around.intake_port}"
+        in around.postfix.await_log(rf".*{queue_id}: to=<alice@clear.*sent.*")[0]
+    )
+    assert "Verified TLS connection established to mx.sts.example" in log
+    assert "Trusted TLS connection established to mx.good.example" in log
+    assert "Verified TLS connection established to localhost" in log, "the portal's certificate is checked by name"
+    down = around.send("bob@good.example")
+    assert "transport map" in around.postfix.await_outcome(down, "deferred") or "lookup" in around.postfix.log()
+
+
+def test_a_log_is_replayed(around: Around) -> None:
+    """The log of the mails above says who would have come here: the one without TLS, and at `verify` nobody more."""
+    said = around.portal.cli("relay", "replay", str(around.postfix.folder / "log"), "--without", "clinic.example")
+    rows = {line.split("\t")[0]: line.split("\t")[1:] for line in said.splitlines() if "\t" in line}
+    assert "portal.example" not in said
+    assert int(rows["clear.example"][0]) >= 1
+    assert rows["good.example"][0] == "0"
+    assert int(rows["sts.example"][2]) >= 1
+    assert "alice" not in said
