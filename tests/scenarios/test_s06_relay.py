@@ -242,14 +242,9 @@ def test_postfix_asks_the_portal_for_policy_and_way(around: Around) -> None:
     assert "Verified TLS connection established to localhost" in log, "the portal's certificate is checked by name"
     down = around.send("bob@good.example")
     assert "transport map" in around.postfix.await_outcome(down, "deferred") or "lookup" in around.postfix.log()
-
-
-def test_a_log_is_replayed(around: Around) -> None:
-    """The log of the mails above says who would have come here: the one without TLS, and at `verify` nobody more."""
-    said = around.portal.cli("relay", "replay", str(around.postfix.folder / "log"), "--without", "clinic.example")
-    rows = {line.split("\t")[0]: line.split("\t")[1:] for line in said.splitlines() if "\t" in line}
-    assert "portal.example" not in said
+    replayed = around.portal.cli("relay", "replay", str(around.postfix.folder / "log"), "--without", "clinic.example")
+    rows = {line.split("\t")[0]: line.split("\t")[1:] for line in replayed.splitlines() if "\t" in line}
     assert int(rows["clear.example"][0]) >= 1
     assert rows["good.example"][0] == "0"
     assert int(rows["sts.example"][2]) >= 1
-    assert "alice" not in said
+    assert "alice" not in replayed
