@@ -170,7 +170,7 @@ async def _start_lookup(stack: AsyncExitStack, now_running: Running, *, alone: b
         if alone:
             raise RefusesToStart("set PORTAL_LOOKUP_LISTEN or PORTAL_LOOKUP_HTTP_LISTEN: where relays ask")
         return
-    answers = await house.answers(stack)
+    answers = house.answers()
     if settings.lookup_listen:
         sockets = SocketMap(answers, settings.lookup_networks)
         listening = listening_socket(settings.lookup_listen)

@@ -169,9 +169,9 @@ class World:
         """Hands a mail to the intake, as its edge does."""
         relay = relay or self.relay
         await self.intake.check_sender(relay, sender, "192.0.2.1")
-        for one in to:
-            await self.intake.check_recipient(relay, sender, one, "192.0.2.1")
-        submission = await self.intake.begin(relay, Envelope(sender, tuple(to), "192.0.2.1", **envelope))
+        came = [await self.intake.check_recipient(relay, sender, one, "192.0.2.1") for one in to]
+        heard = Envelope(sender, tuple(to), "192.0.2.1", came=tuple(came), **envelope)
+        submission = await self.intake.begin(relay, heard)
         await submission.write(mail if mail is not None else letter())
         return await submission.commit()
 

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from portal.cli.organisations import relay_app
-from portal.cli.shared import out, show_table
+from portal.cli.shared import Org, in_house, operator_name, out, show_table
+
+__all__ = ["relay_app"]
 
 if TYPE_CHECKING:
+    from portal.assembly import House
     from portal.relay.replay import Counts, Replay
 
 
@@ -89,3 +92,67 @@ def relay_agent() -> None:
     from portal.relay import agent
 
     print(Path(agent.__file__).read_text(encoding="utf-8"), end="")
+
+
+@relay_app.command("doctor")
+def relay_doctor(
+    org: Org,
+    sender: Annotated[str, typer.Option("--from", help="A sender of the organisation, whose mail the trial is.")],
+    relay: Annotated[str, typer.Option(help="The relay, host:port; it must relay for this machine.")] = "localhost:25",
+    domain: Annotated[
+        str, typer.Option(help="Under it are the trial's recipients: clear.DOMAIN and so on.")
+    ] = "doctor.invalid",
+    address: Annotated[
+        list[str] | None, typer.Option(help="Where the trial's mail hosts listen: one, or six with MX records.")
+    ] = None,
+    port: Annotated[
+        int, typer.Option(min=1, max=65530, help="With one address the first of six ports in a row.")
+    ] = 2025,
+    to: Annotated[
+        list[str] | None, typer.Option(help="CASE=ADDRESS: a real mailbox instead of mail hosts of the doctor's own.")
+    ] = None,
+    level: Annotated[str, typer.Option(help="What the relay is to enforce: encrypt or verify.")] = "encrypt",
+    certificate: Annotated[
+        Path | None, typer.Option(help="PEM file with a certificate the relay trusts, for `tls`.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="PEM file with its key.")] = None,
+    seconds: Annotated[float, typer.Option(min=1, max=600, help="How long to look.")] = 30.0,
+    show_plan: Annotated[bool, typer.Option("--plan", help="Only print what the relay needs for the trial.")] = False,
+) -> None:
+    """Send trial mail through your relay, and see which went where and what to change. Exit status 1 if something is wrong."""
+    from portal.model.errors import InputRefused
+    from portal.model.routes import Level
+    from portal.relay.doctor import Trial, examine, plan
+
+    host, _, relay_port = relay.rpartition(":")
+    if not host or not relay_port.isdigit() or level not in set(Level) or (certificate is None) != (key is None):
+        raise InputRefused("Write --relay host:port, --level encrypt or verify, and --certificate with --key.")
+    trial = Trial(
+        org,
+        sender,
+        (host.strip("[]"), int(relay_port)),
+        Level(level),
+        domain,
+        tuple(address or ("127.0.0.1",)),
+        port,
+        dict(one.partition("=")[::2] for one in to or ()),
+        (certificate, key) if certificate and key else None,
+        seconds,
+    )
+    if show_plan:
+        for line in plan(trial):
+            out.print(line, markup=False, soft_wrap=True)
+        return
+
+    async def work(house: "House") -> bool:
+        import secrets
+
+        from portal.operator import Operator
+
+        found = await examine(Operator(house, operator_name()), trial, secrets.token_hex(4))
+        rows = [("ok" if one.ok else "BAD", one.case, one.about, one.expected, one.seen, one.change) for one in found]
+        show_table(("", "case", "mail host", "expected", "seen", "what to change"), rows)
+        return all(one.ok for one in found)
+
+    if not in_house(work):
+        raise typer.Exit(1)

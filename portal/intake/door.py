@@ -1,6 +1,7 @@
 """What the mail edge asks before and around a message: who the relay is, whether sender and recipients may use it.
 
-This is the `intake.Intake` that the edge is given. Every refusal is on record.
+Whether a recipient is a case for the portal decides its way (way.py). This is the `intake.Intake` that the edge is given. Every
+refusal is on record.
 """
 
 import hmac
@@ -9,14 +10,16 @@ from datetime import datetime, timedelta
 from portal.clock import Source
 from portal.db import orgs, outbox
 from portal.db.engine import Database
-from portal.intake import Envelope, Limits, Relay, Submission
+from portal.intake import Came, Envelope, Limits, Relay, Submission
 from portal.intake.accept import House
 from portal.intake.report import ReportSubmission, return_token
+from portal.intake.way import Ways
 from portal.model.errors import MailLoop, PortalError, RecipientIsYours, RecipientRefused, RelayUnknown, SenderNotYours
 from portal.model.events import RelayRefused, SubmissionRefused, Who
 from portal.model.ids import CredentialId
 from portal.model.links import keyed_hash, token_hash
 from portal.model.parties import address
+from portal.model.routes import Mode
 
 _SEEN_EVERY = timedelta(minutes=1)
 
@@ -25,10 +28,18 @@ class IntakeDoor:
     """See the module."""
 
     def __init__(
-        self, db: Database, house: House, source: Source, limits: Limits, *, credentials_key: bytes, return_domain: str
+        self,
+        db: Database,
+        house: House,
+        source: Source,
+        limits: Limits,
+        ways: Ways,
+        *,
+        credentials_key: bytes,
+        return_domain: str,
     ) -> None:
         self.limits = limits
-        self._db, self._house, self._source = db, house, source
+        self._db, self._house, self._source, self._ways = db, house, source, ways
         self._key, self._return_domain = credentials_key, return_domain
         self._seen: dict[CredentialId, datetime] = {}
 
@@ -51,7 +62,7 @@ class IntakeDoor:
         if credential not in self._seen or now - self._seen[credential] > _SEEN_EVERY:
             self._seen[credential] = now
             await self._db.note(orgs.credential_used(credential, origin, now))
-        return Relay(known.id, known.org_id, known.name, credential)
+        return Relay(known.id, known.org_id, known.name, credential, Mode(known.mode))
 
     async def check_sender(self, relay: Relay, mail_from: str, origin: str) -> None:
         if not await orgs.credential_enabled(self._db, relay.credential):  # disabled while its connection stayed open
@@ -76,14 +87,14 @@ class IntakeDoor:
             await self.refuse(relay, origin, "MailLoop")
             raise MailLoop("mail of the portal itself came back; the relay needs a transport of its own for it")
 
-    async def check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, origin: str) -> None:
+    async def check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, origin: str) -> Came:
         try:
-            await self._check_recipient(mail_from, rcpt_to)
+            return await self._check_recipient(relay, mail_from, rcpt_to)
         except PortalError as error:
             await self.refuse(relay, origin, type(error).__name__)
             raise
 
-    async def _check_recipient(self, mail_from: str, rcpt_to: str) -> None:
+    async def _check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str) -> Came:
         try:
             who = address(rcpt_to)
         except ValueError:
@@ -93,8 +104,11 @@ class IntakeDoor:
             raise RecipientRefused("reports go to a notice's return path, and nothing else does")
         if token is not None and not await self._is_ours(token):
             raise RecipientRefused("no notice has this return path")
-        if token is None and await orgs.owner_of_domain(self._db, who.domain):
+        if token is not None:
+            return Came()
+        if await orgs.owner_of_domain(self._db, who.domain):
             raise RecipientIsYours("a sender domain can't be a recipient's")
+        return await self._ways.of(relay, address(mail_from), who)
 
     async def _is_ours(self, token: str) -> bool:
         async with self._db.read() as tx:

@@ -50,6 +50,18 @@ class Rule(StrEnum):
     """The operator has switched probing off."""
 
 
+class Route(StrEnum):
+    """What an organisation has set for one recipient, or for one domain of recipients."""
+
+    ALWAYS = "always"
+    """A portal message, whatever the mail hosts can do."""
+    NEVER = "never"
+    """Never one."""
+    ENCRYPT = "encrypt"
+    VERIFY = "verify"
+    """A level of its own."""
+
+
 class Mode(StrEnum):
     """How a relay is listened to."""
 

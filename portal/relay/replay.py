@@ -224,7 +224,7 @@ def replay(path: Path, without: Iterable[str] = ()) -> Replay:
 def _unpacked(file: BinaryIO) -> BinaryIO:
     magic = file.read(2)
     file.seek(0)
-    return io.BufferedReader(gzip.GzipFile(fileobj=file)) if magic == b"\x1f\x8b" else file  # type: ignore[arg-type]
+    return io.BufferedReader(gzip.GzipFile(fileobj=file)) if magic == b"\x1f\x8b" else file
 
 
 def _lines(stream: BinaryIO, result: Replay) -> Iterator[bytes]:

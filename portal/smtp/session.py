@@ -7,7 +7,7 @@ intake's commit: with it the message is ours (RFC 5321 4.1.1.4). A commit once b
 import asyncio
 from dataclasses import replace
 
-from portal.intake import Envelope, Intake, Relay, Submission
+from portal.intake import Came, Envelope, Intake, Relay, Submission
 from portal.model.errors import (
     MessageTooLarge,
     RelayUnknown,
@@ -58,7 +58,7 @@ class Session(Wire):
 
     def _end_transaction(self) -> None:
         self._mail: Mail | None = None
-        self._recipients: list[str] = []
+        self._recipients: list[tuple[str, Came]] = []
         self._queue_id: str | None = None  # lives as long as a transaction: Postfix tells it before each MAIL
         self._overcrowded = False
 
@@ -146,8 +146,8 @@ class Session(Wire):
         recipient = parse_recipient(argument, smtp_utf8=self._mail.smtp_utf8)
         if len(self._recipients) >= self._intake.limits.max_recipients:
             raise Refused(await self._one_too_many())
-        await self._intake.check_recipient(self._relay, self._mail.address, recipient, self.origin)
-        self._recipients.append(recipient)
+        came = await self._intake.check_recipient(self._relay, self._mail.address, recipient, self.origin)
+        self._recipients.append((recipient, came))
         await self.say(replies.RECIPIENT_OK)
 
     async def _one_too_many(self) -> Reply:
@@ -170,7 +170,8 @@ class Session(Wire):
         await self.say(answer)
 
     def _envelope(self, mail: Mail) -> Envelope:
-        return Envelope(mail.address, tuple(self._recipients), self.origin, self._queue_id, mail.smtp_utf8)
+        recipients, came = tuple(zip(*self._recipients, strict=True))
+        return Envelope(mail.address, recipients, self.origin, self._queue_id, mail.smtp_utf8, came)
 
     async def _take(self, submission: Submission) -> Reply:
         received = None

@@ -41,6 +41,7 @@ class Certificate:
     """What a host showed. `fault` says why it is not trusted for the host's name, in OpenSSL's words; empty when it is."""
 
     names: tuple[str, ...]
+    """The first ten of its DNS names."""
     issuer: str
     not_before: datetime
     not_after: datetime

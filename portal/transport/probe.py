@@ -18,6 +18,7 @@ from portal.transport.dane import END_ENTITY, TRUST_ANCHOR, Records, fitting
 from portal.transport.sts import matches
 
 _MOST_LINES, _MOST_LINE_BYTES = 100, 2048
+_MOST_NAMES = 10  # that are kept to be shown
 _NOT_KNOWN = (500, 501, 502, 504)
 
 
@@ -36,7 +37,7 @@ class _Ended(Exception):
 
     def __init__(self, answer: Answer, said: str) -> None:
         super().__init__(said)
-        self.answer, self.said = answer, said
+        self.answer, self.said = answer, said.partition("\n")[0]
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,8 @@ class Probe:
                 again = await self._handshake(tried, _context(anchor=anchor), records.base)
             except _Untrusted as untrusted:
                 return replace(tried, answer=Answer.UNSAFE, said=f"TLSA names its authority, but: {untrusted}.")
-            certificate = _certificate(again.chain[0], "") if again.chain else None
             allowed = [records.base, tried.host, *names]
-            if certificate and any(matches(one, name) for one in certificate.names for name in allowed):
+            if again.chain and any(matches(one, name) for one in _names(again.chain[0]) for name in allowed):
                 said = f"{again.version}, certificate of the authority that its TLSA record names."
                 return replace(tried, answer=Answer.SAFE, said=said)
             return replace(tried, answer=Answer.UNSAFE, said="TLSA names its authority, but not for this name.")
@@ -154,11 +154,12 @@ class Probe:
         if code != 220:
             raise _Ended(Answer.AWAY, f"It turns us away: {text}")
         code, text = await self._say(reader, writer, f"EHLO {self._name}", Answer.AWAY)
+        first, *offers = text.split("\n")
         if code in _NOT_KNOWN:
-            raise _Ended(Answer.UNSAFE, f"It knows no EHLO, so no STARTTLS: {text}")
+            raise _Ended(Answer.UNSAFE, f"It knows no EHLO, so no STARTTLS: {first}")
         if code != 250:
-            raise _Ended(Answer.AWAY, f"It turns us away: {text}")
-        if "STARTTLS" not in {line.strip().upper() for line in text.split("\n")[1:]}:
+            raise _Ended(Answer.AWAY, f"It turns us away: {first}")
+        if "STARTTLS" not in {line.strip().upper() for line in offers}:
             raise _Ended(Answer.UNSAFE, "It does not offer STARTTLS.")
         code, text = await self._say(reader, writer, "STARTTLS", Answer.UNSAFE)
         if code == 421:
@@ -259,16 +260,23 @@ def _certificate(der: bytes, fault: str) -> Certificate | None:
 
     try:
         read = x509.load_der_x509_certificate(der)
-        try:
-            names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-            shown = tuple(_printable(one) for one in names.get_values_for_type(x509.DNSName)[:50])
-        except x509.ExtensionNotFound:
-            shown = ()
+        shown = tuple(_printable(one) for one in _names(der)[:_MOST_NAMES])
         issuer = _printable(read.issuer.rfc4514_string())
         digest = read.fingerprint(hashes.SHA256()).hex()
         return Certificate(shown, issuer, read.not_valid_before_utc, read.not_valid_after_utc, digest, fault)
     except Exception:  # a stranger's bytes: the library raises ValueError, UnsupportedAlgorithm and more
         return None
+
+
+def _names(der: bytes) -> list[str]:
+    """The DNS names in a certificate's subjectAltName; none of one that can't be read."""
+    from cryptography import x509
+
+    try:
+        found = x509.load_der_x509_certificate(der).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        return found.value.get_values_for_type(x509.DNSName)
+    except Exception:  # a stranger's bytes: the library raises ValueError, ExtensionNotFound and more
+        return []
 
 
 def _printable(text: str) -> str:

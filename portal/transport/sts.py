@@ -21,9 +21,9 @@ from portal.transport.resolver import LookupFailed, NoSuchName, Resolver, texts
 _ID = re.compile(r"id[ \t]*=[ \t]*([A-Za-z0-9]{1,32})\Z")
 _SECONDS = 10.0
 _MOST_BYTES = 64 * 1024
-_MOST_PATTERNS = 100
+_MOST_PATTERNS = 50
 _MOST_AGE = 31_557_600  # RFC 8461 3.2: a year
-_MOST_DOMAINS = 10_000
+_MOST_DOMAINS = 2_000
 
 Mode = Literal["enforce", "testing", "none"]
 
@@ -76,7 +76,7 @@ def parse(text: str, policy_id: str, now: datetime) -> Policy:
     if not patterns and mode != "none":
         raise PolicyRefused("it names no mail host")
     if len(patterns) > _MOST_PATTERNS or not all(_PATTERN.match(one) for one in patterns):
-        raise PolicyRefused("a mail host in it is none, or there are more than 100")
+        raise PolicyRefused("a mail host in it is none, or there are more than 50")
     return Policy(policy_id, mode, tuple(patterns), now + timedelta(seconds=int(age)))  # type: ignore[arg-type]
 
 

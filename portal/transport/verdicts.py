@@ -30,9 +30,11 @@ STANDS = {
 _FRESH = timedelta(minutes=1)
 _MOST_ADDRESSES = 5  # Postfix tries as many (smtp_mx_address_limit)
 _MOST_HOSTS = 10
-_MOST_REMEMBERED = 5_000
+_MOST_REMEMBERED = 2_000
 _MOST_WAITING = 1_000
 _SLOW_SECONDS = 1.0
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
 
 Key = tuple[str, Level]
 
@@ -40,8 +42,13 @@ Key = tuple[str, Level]
 def public_only(address: str) -> bool:
     """Whether an address is one of the internet's. A domain could name ours, or our neighbours', and have us knock there."""
     read = ipaddress.ip_address(address)
-    mapped = getattr(read, "ipv4_mapped", None)
-    return (mapped or read).is_global and not read.is_multicast
+    inner: ipaddress.IPv4Address | None = None
+    if isinstance(read, ipaddress.IPv6Address):
+        inner = read.ipv4_mapped or read.sixtofour
+        if read in _NAT64:
+            inner = ipaddress.IPv4Address(int(read) & 0xFFFFFFFF)
+    real = inner or read
+    return real.is_global and not real.is_multicast
 
 
 @dataclass(frozen=True)
@@ -51,13 +58,15 @@ class _Host:
 
 
 class Prober:
-    """See `Verdicts`. `allowed` says to which addresses a connection may be opened."""
+    """See `Verdicts`. `allowed` says to which addresses a connection may be opened. Without a `probe` only the MX is looked up, and
+    what has one is a case for the portal, by rule `unprobed`: nothing else can be proved.
+    """
 
     def __init__(
         self,
         resolver: Resolver,
         policies: Policies,
-        probe: Probe,
+        probe: Probe | None,
         now: Callable[[], datetime],
         allowed: Callable[[str], bool] = public_only,
         *,
@@ -172,7 +181,7 @@ class _Look:
     """One look at one domain. What it found stays readable when it is cut."""
 
     def __init__(
-        self, key: Key, resolver: Resolver, policies: Policies, probe: Probe, allowed: Callable[[str], bool]
+        self, key: Key, resolver: Resolver, policies: Policies, probe: Probe | None, allowed: Callable[[str], bool]
     ) -> None:
         self._domain, self._level = key
         self._resolver, self._policies, self._probe, self._allowed = resolver, policies, probe, allowed
@@ -196,6 +205,9 @@ class _Look:
             return Outcome.LATER, Rule.DNS
         if not hosts:
             return Outcome.NOBODY, Rule.DNS
+        if self._probe is None:
+            self.say("Probing is switched off here, so no host is tried.")
+            return Outcome.PORTAL, Rule.UNPROBED
         self.policy, said = await self._policies.of(self._domain)
         for line in said:
             self.say(line)
@@ -205,7 +217,7 @@ class _Look:
             if len(self.hosts) >= _MOST_ADDRESSES:
                 self.say(f"More hosts are named; as relays do, {_MOST_ADDRESSES} addresses were tried.")
                 break
-            await self._host(host, secure)
+            await self._host(self._probe, host, secure)
             if self.hosts and self.hosts[-1].answer is Answer.SAFE:
                 return Outcome.DIRECT, self.hosts[-1].rule
         unsafe = [one for one in self.hosts if one.answer is Answer.UNSAFE]
@@ -248,7 +260,7 @@ class _Look:
         self.say("It has no address either, so nobody takes its mail.")
         return False
 
-    async def _host(self, host: _Host, secure: bool) -> None:
+    async def _host(self, probe: Probe, host: _Host, secure: bool) -> None:
         if self._enforced and self.policy is not None and not self.policy.allows(host.name):
             said = "The domain's MTA-STS policy does not name this host, so no mail may go there."
             return self._tried(HostTried(host.name, "", host.preference, Answer.UNSAFE, said, rule=Rule.MTA_STS))
@@ -257,7 +269,7 @@ class _Look:
         except (NoSuchName, LookupFailed) as error:
             said = "It has no address: no such name." if isinstance(error, NoSuchName) else f"No address: {error}."
             return self._tried(HostTried(host.name, "", host.preference, Answer.AWAY, said, rule=self.rule))
-        wanted = await self._wanted(host, found, secure)
+        wanted = await self._wanted(host, found, secure, probe.port)
         if wanted is None:
             return None
         addresses = [str(record.address) for one in found for record in one.records]
@@ -266,7 +278,7 @@ class _Look:
             return self._tried(HostTried(host.name, "", host.preference, Answer.AWAY, said, rule=wanted.rule))
         for address in addresses[: _MOST_ADDRESSES - len(self.hosts)]:
             if self._allowed(address):
-                tried = await self._probe.host(host.name, address, host.preference, wanted)
+                tried = await probe.host(host.name, address, host.preference, wanted)
             else:
                 said = "This is no address of the internet; it is not tried."
                 tried = HostTried(host.name, address, host.preference, Answer.AWAY, said, rule=wanted.rule)
@@ -285,13 +297,13 @@ class _Look:
             raise next(one for one in results if isinstance(one, BaseException))
         return found
 
-    async def _wanted(self, host: _Host, addresses: list[Found], secure: bool) -> Wanted | None:
+    async def _wanted(self, host: _Host, addresses: list[Found], secure: bool, port: int) -> Wanted | None:
         """What is asked of a host; None when its TLSA records can't be had, which makes it a host to try later (RFC 7672 2.1.2)."""
         level = Level.VERIFY if self._enforced else self._level
         if not secure:
             return Wanted(level, self.rule)
         try:
-            found = await records(self._resolver, host.name, addresses, self._probe.port)
+            found = await records(self._resolver, host.name, addresses, port)
         except LookupFailed as error:
             said = f"It is left alone: {error}."
             self._tried(HostTried(host.name, "", host.preference, Answer.AWAY, said, rule=Rule.DANE))

@@ -103,7 +103,11 @@ async def name_server(zone: Zone, address: str, port: int) -> Callable[[], None]
     """Answers over UDP until the returned function is called."""
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(lambda: _Udp(zone), local_addr=(address, port))
-    return lambda: loop.call_soon_threadsafe(transport.close) and None
+
+    def close() -> None:
+        loop.call_soon_threadsafe(transport.close)
+
+    return close
 
 
 class Lab:
@@ -190,7 +194,9 @@ class Lab:
 
         await self.listen(address, self.site_port, talk, server_tls(pair or self.authority.server(host)))
 
-    def prober(self, *, validating: bool = True, seconds: float = 8.0, source: Source | None = None) -> Prober:
+    def prober(
+        self, *, validating: bool = True, seconds: float = 8.0, source: Source | None = None, **more: Any
+    ) -> Prober:
         resolver, now = Resolver(self.dns, validating=validating), (source or Source()).now
         return Prober(
             resolver,
@@ -208,7 +214,7 @@ class Lab:
             now,
             lambda address: address.startswith("127."),
             seconds=seconds,
-            patience=seconds + 1,
+            **{"patience": seconds + 1, **more},
         )
 
 

@@ -16,9 +16,12 @@ from email.message import EmailMessage
 from ipaddress import ip_network
 
 import pytest
+from typer.testing import CliRunner
 
+from portal.cli import app
 from portal.lookup.answers import Answers
 from portal.lookup.socketmap import MOST_BYTES, SocketMap
+from portal.model.errors import InputRefused
 from portal.model.parties import Address
 from portal.model.routes import Level, Outcome, Rule
 from portal.transport import Verdict
@@ -31,6 +34,7 @@ from tests.servers import free_port
 
 NAME_SERVER = "127.77.53.53"
 CAROL = "carol@clinic.example"
+WHO = ["--org", "northside", "--from", CAROL]
 DOMAINS = {"clear": "127.77.20.1", "good": "127.77.20.2", "sts": "127.77.20.3", "stranger": "127.77.20.4"}
 
 
@@ -248,3 +252,72 @@ def test_postfix_asks_the_portal_for_policy_and_way(around: Around) -> None:
     assert rows["good.example"][0] == "0"
     assert int(rows["sts.example"][2]) >= 1
     assert "alice" not in replayed
+
+
+def _doctor(around: Around, *options: str) -> dict[str, list[str]]:
+    """The doctor's table by case: verdict, mail host, expected, seen, what to change."""
+    asked = ["relay", "doctor", *WHO, "--relay", f"127.0.0.1:{around.postfix.port}"]
+    done = CliRunner().invoke(app, [*asked, *options], env=around.portal.environment())
+    rows = [line.split("\t") for line in done.stdout.splitlines() if "\t" in line]
+    assert rows, done.output
+    assert done.exit_code == (1 if any(row[0] == "BAD" for row in rows) else 0)
+    return {row[1]: [row[0], *row[2:]] for row in rows}
+
+
+def _plan(around: Around, port: int) -> str:
+    """The lines of the transport map that the doctor asks for."""
+    said = around.portal.cli("relay", "doctor", *WHO, "--port", str(port), "--plan")
+    lines = [line.replace("  ", " = ", 1) for line in said.splitlines() if ".invalid  smtp:" in line]
+    return "".join(f"    {{ {line} }}\n" for line in lines)
+
+
+def test_the_doctor_finds_a_good_relay_good_and_names_each_leak(around: Around) -> None:
+    """The recipe of the page is right but for the greylisted mail that a relay of mode `trust` brings, which is said. A relay with level
+    `dane` and old TLS allowed: each leak by name, with the line that mends it. Found by MX records and by the transport map."""
+    around.set_up()
+    addresses = [f"127.77.30.{number}" for number in range(1, 7)]
+    listening = [word for one in addresses for word in ("--address", one)]
+    for line in around.portal.cli("relay", "doctor", *WHO, *listening, "--port", "25", "--plan").splitlines()[1:]:
+        name, _, _, kind, value = line.split(None, 4)
+        around.zone.add(name.rstrip("."), kind, value)
+    good = _doctor(around, *listening, "--port", "25", "--seconds", "10")
+    assert {name for name, row in good.items() if row[0] == "BAD"} == {"later", "down", "nobody"}
+    assert all(
+        "portal relay mode RELAY arbiter --org northside" in good[name][4] for name in ("later", "down", "nobody")
+    )
+    assert good["tls"][3] == "direct, TLSv1.3"
+    assert good["stranger"][3] == "direct, TLSv1.3"
+    assert [good[name][3] for name in ("clear", "asked", "old")] == ["the portal"] * 3
+    assert good["notice"][0] == "ok"
+    states = around.portal.cli("message", "list", "--org", "northside", "--sender", CAROL)
+    assert "doctor-" in states
+    assert not [line for line in states.splitlines() if "doctor-" in line and "revoked" not in line]
+    leaking = "smtp_tls_security_level = dane\nsmtp_tls_mandatory_protocols = >=TLSv1\nsmtp_tls_protocols = >=TLSv1\n"
+    ciphers = "tls_medium_cipherlist = ALL:@SECLEVEL=0\nsmtp_tls_ciphers = medium\n"
+    port = free_port()
+    own = recipe("postfix main.cf", around.replacing)
+    own = own[own.index("transport_maps") : own.index("relay_domains")].rstrip().removesuffix("}")
+    around.set_up(more=f"{own}\n{_plan(around, port)}    }}\n{leaking}{ciphers}")
+    bad = _doctor(around, "--port", str(port), "--seconds", "4", "--level", "verify")
+    assert bad["clear"][3] == "direct, in the clear"
+    assert "smtp_tls_security_level = encrypt" in bad["clear"][4]
+    assert bad["asked"][0] == bad["old"][0] == bad["stranger"][0] == "BAD"
+    assert "smtp_tls_mandatory_protocols" in bad["old"][4]
+    assert "smtp_tls_security_level = verify" in bad["stranger"][4]
+    assert "notice" not in bad
+
+
+def test_the_doctor_looks_at_real_mailboxes_where_it_can_not_listen(around: Around) -> None:
+    """With addresses given only what came here is seen; cases and addresses that can't be meant are refused."""
+    around.set_up()
+    found = _doctor(around, "--to", "clear=alice@clear.example", "--to", "tls=bob@good.example", "--seconds", "3")
+    assert found["clear"][:1] + found["clear"][2:4] == ["ok", "the portal", "the portal"]
+    assert found["tls"][0] == "ok"
+    assert around.mail["good"].await_mail("bob@good.example")
+    for wrong in (
+        ["--to", "what=a@b.example"],
+        ["--domain", "a b"],
+        ["--address", "127.0.0.1", "--address", "127.0.0.2"],
+    ):
+        with pytest.raises(InputRefused):
+            app(["relay", "doctor", *WHO, "--plan", *wrong], standalone_mode=False)
