@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from portal.cli.organisations import relay_app
-from portal.cli.shared import Org, in_house, operator_name, out, show_table
+from portal.cli.shared import Org, in_house, operator, operator_name, out, show_table
 
 __all__ = ["relay_app"]
 
@@ -156,3 +156,47 @@ def relay_doctor(
 
     if not in_house(work):
         raise typer.Exit(1)
+
+
+@relay_app.command("config")
+def relay_config(
+    kind: Annotated[
+        str, typer.Argument(help="postfix, postfix-lookup, postfix-map, postfix-agent, postfix-secure, exim, ...")
+    ],
+    org: Org,
+    add: Annotated[
+        str, typer.Option(help="Make a relay of this name, and put its password in; else it has to be filled in.")
+    ] = "",
+) -> None:
+    """Print the ready configuration of a relay, as docs/RELAY.md has it, with this portal's and the organisation's names."""
+    from portal.model.errors import InputRefused
+    from portal.orgs.recipe import KINDS
+
+    if kind not in KINDS:
+        raise InputRefused(f"There are recipes for {', '.join(KINDS)}.")
+
+    async def work(house: "House") -> None:
+        from portal.orgs.fallback import fingerprint_of
+        from portal.orgs.recipe import Names, recipe
+        from portal.orgs.setup import Setup
+
+        found, fallback = await Setup(house.db, house.source, operator()).organisation(org), house.fallback(operator())
+        made = await fallback.add_relay(found, add, None) if add else None
+        state, settings = await fallback.state(found), house.settings
+        known = [one.username for one in state.credentials if one.username and not one.disabled_at]
+        names = Names(
+            settings.smtp_hostname or settings.base_host,
+            settings.smtp_listen.rpartition(":")[2],
+            settings.return_domain,
+            found.mail_from,
+            tuple(one.domain for one in state.domains) or ("clinic.example",),
+            (made.row.username if made else next(reversed(known), None)) or "USERNAME",
+            (made.password if made else None) or "PASSWORD",
+        )
+        for block in recipe(kind, names):
+            print(f"### {block.file}\n{block.text}")
+        if settings.smtp_certificate:
+            pin = fingerprint_of(settings.smtp_certificate.read_text(encoding="ascii")).upper()
+            print(f"### The portal's certificate, SHA-256: {':'.join(pin[at : at + 2] for at in range(0, 64, 2))}")
+
+    in_house(work)
