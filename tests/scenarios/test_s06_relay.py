@@ -26,6 +26,7 @@ from portal.model.parties import Address
 from portal.model.routes import Level, Outcome, Rule
 from portal.transport import Verdict
 from tests.scenarios.authority import Authority
+from tests.scenarios.exim import exim
 from tests.scenarios.lab import Zone, name_server
 from tests.scenarios.mailhosts import MailHost, MailHosts, mail_hosts
 from tests.scenarios.portals import Credential, Portal
@@ -73,13 +74,13 @@ class Around:
     submission_port: int
     replacing: dict[str, str]
 
-    def send(self, *to: str, subject: str = "Your results") -> str:
-        """Hands in a mail as Carol's mail program does; gives its queue id."""
+    def send(self, *to: str, subject: str = "Your results", port: int | None = None) -> str:
+        """Hands in a mail as Carol's mail program does; gives what was said of it at last: Postfix's queue id."""
         mail = EmailMessage()
         mail["From"], mail["To"], mail["Subject"] = CAROL, ", ".join(to), subject
         mail["Message-ID"] = f"<{time.monotonic_ns()}@clinic.example>"
         mail.set_content("All is well.\n")
-        with smtplib.SMTP("127.0.0.1", self.postfix.port, timeout=30) as client:
+        with smtplib.SMTP("127.0.0.1", port or self.postfix.port, timeout=30) as client:
             client.ehlo()
             client.mail(CAROL)
             for one in to:
@@ -113,7 +114,7 @@ class Around:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Around]:
     with mail_hosts() as hosts, postfix() as instance:
         authority = Authority(instance.folder / "certificates")
-        own, relay = authority.server("portal.example"), authority.server("localhost")
+        own, relay = authority.server("portal.example", "localhost"), authority.server("localhost")
         zone = Zone()
         close_dns = hosts.run(name_server(zone, NAME_SERVER, 53))
         mail = {}
@@ -282,7 +283,9 @@ def test_the_doctor_finds_a_good_relay_good_and_names_each_leak(around: Around) 
         around.zone.add(name.rstrip("."), kind, value)
     good = _doctor(around, *listening, "--port", "25", "--seconds", "10")
     wrong = {name for name, row in good.items() if row[0] == "BAD"}
-    assert wrong == {"later", "down", "nobody"}, around.postfix.log()[-6000:]
+    assert wrong == {"later", "down", "nobody"}, "\n".join(
+        line for line in around.postfix.log().splitlines() if "nobody" in line
+    )
     assert all(
         "portal relay mode RELAY arbiter --org northside" in good[name][4] for name in ("later", "down", "nobody")
     )
@@ -322,3 +325,29 @@ def test_the_doctor_looks_at_real_mailboxes_where_it_can_not_listen(around: Arou
     ):
         with pytest.raises(InputRefused):
             app(["relay", "doctor", *WHO, "--plan", *wrong], standalone_mode=False)
+
+
+def test_exim_sends_by_tls_or_hands_over(around: Around) -> None:
+    """One mail to two: direct where TLS works, the portal where there is none; with the portal's certificate checked."""
+    around.set_up()  # Postfix takes the portal's notices
+    replacing = {
+        "portal.example::2526": f"localhost::{around.intake_port}",
+        "s = portal.example": "s = localhost",
+        "auth = portal.example": "auth = localhost",
+        "tls_verify_certificates = system": f"tls_verify_certificates = {around.authority.ca}",
+        "driver = dnslookup": "driver = dnslookup\n  self = send",  # the hosts are on loopback
+        "USERNAME": around.credential.username,
+        "PASSWORD": around.credential.password,
+    }
+    blocks = [recipe(f"exim {name}", replacing) for name in ("router", "transport", "authenticator")]
+    before = len(around.portal.messages())
+    with exim(NAME_SERVER, *blocks) as running:
+        around.send("alice@clear.example", "bob@good.example", subject="By Exim", port=running.port)
+        assert around.mail["good"].await_mail("bob@good.example", "By Exim").tls == "TLSv1.3"
+        running.await_log("=> alice@clear.example")
+        assert b"By Exim" not in around.mail["clear"].await_mail("alice@clear.example").raw
+        log = running.log()
+    handed = next(line for line in log.splitlines() if "=> alice@clear.example" in line)
+    assert "H=localhost" in handed
+    assert "CV=yes" in handed
+    assert len(around.portal.messages()) == before + 1
