@@ -63,7 +63,7 @@ async def _asked(port: int, seconds: float) -> tuple[float, float]:
 
 async def _connection(port: int, until: float, took: list[float]) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    here, none = b"26:OK portal:[portal.example]:0,", b"9:NOTFOUND ,"
+    here, none = b"28:OK portal:[portal.example]:0,", b"9:NOTFOUND ,"
     questions = [(b"route alice@always.example", here), (b"route always.example", here), (b"tlspolicy .example", none)]
     while (began := time.perf_counter()) < until:
         asked, expected = questions[len(took) % len(questions)]

@@ -5,9 +5,12 @@ Mail hosts listen on port 25 of loopback addresses of their own; a name server o
 
 import asyncio
 import smtplib
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -133,6 +136,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Around]:
             SMTP_KEY=own.key,
             SUBMISSION_URL=f"smtp://localhost:{submission}",
             SUBMISSION_CA=authority.ca,
+            LOOKUP_LISTEN=f"127.0.0.1:{free_port()}",
+            LOOKUP_HTTP_LISTEN=f"127.0.0.1:{free_port()}",
+            NAME_SERVERS=NAME_SERVER,
         )
         credential = portal.set_up()
         etc = instance.folder / "etc"
@@ -225,6 +231,7 @@ def lookups(around: Around) -> Iterator[int]:
 def test_postfix_asks_the_portal_for_policy_and_way(around: Around) -> None:
     """Without a fallback: what has no TLS goes to the portal at once, the rest direct, each by the policy that its domain has; a
     certificate for another name is not taken. While nobody answers all mail waits, and nothing is lost."""
+    before = len(around.postfix.log())
     with lookups(around) as port:
         maps = around.replacing | {"127.0.0.1:8462": f"127.0.0.1:{port}"}
         around.replacing.update(maps)
@@ -247,12 +254,40 @@ def test_postfix_asks_the_portal_for_policy_and_way(around: Around) -> None:
     assert "Verified TLS connection established to localhost" in log, "the portal's certificate is checked by name"
     down = around.send("bob@good.example")
     assert "transport map" in around.postfix.await_outcome(down, "deferred") or "lookup" in around.postfix.log()
-    replayed = around.portal.cli("relay", "replay", str(around.postfix.folder / "log"), "--without", "clinic.example")
+    (around.postfix.folder / "of-this-test").write_text(around.postfix.log()[before:])
+    replayed = around.portal.cli("relay", "replay", str(around.postfix.folder / "of-this-test"))
     rows = {line.split("\t")[0]: line.split("\t")[1:] for line in replayed.splitlines() if "\t" in line}
     assert int(rows["clear.example"][0]) >= 1
     assert rows["good.example"][0] == "0"
     assert int(rows["sts.example"][2]) >= 1
     assert "alice" not in replayed
+
+
+def test_a_portal_that_serves_answers_relays(around: Around) -> None:
+    """By socketmap and by HTTP: its own pin, a listed domain, one that does not exist, and a map that is none."""
+    around.portal.cli("route", "set", "always.example", "always", "--org", "northside")
+    here, pin = (
+        f"[portal.example]:{around.intake_port}",
+        "secure match=portal.example protocols=!SSLv2:!SSLv3:!TLSv1:!TLSv1.1",
+    )
+    expected = {
+        f"tlspolicy {here}": f"OK {pin}",
+        "route alice@always.example": f"OK portal:{here}",
+        "northside/route always.example": f"OK portal:{here}",
+        "tlspolicy gone.nowhere": "NOTFOUND ",
+        "route gone.nowhere": "NOTFOUND ",
+    }
+    host, port = around.portal.settings["LOOKUP_LISTEN"].split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as asked, asked.makefile("rb") as said:
+        for question, answer in expected.items():
+            asked.sendall(b"%d:%b," % (len(question), question.encode()))
+            assert said.read(len(f"{len(answer)}:{answer},")) == f"{len(answer)}:{answer},".encode()
+    by_http = f"http://{around.portal.settings['LOOKUP_HTTP_LISTEN']}/route?key="
+    with urllib.request.urlopen(f"{by_http}always.example", timeout=20) as answered:
+        assert answered.read() == f"portal:{here}\n".encode()
+    with pytest.raises(urllib.error.HTTPError, match="404") as none:
+        urllib.request.urlopen(f"{by_http}gone.nowhere", timeout=20)
+    none.value.close()
 
 
 def _doctor(around: Around, *options: str) -> dict[str, list[str]]:
@@ -335,7 +370,8 @@ def test_exim_sends_by_tls_or_hands_over(around: Around) -> None:
         "s = portal.example": "s = localhost",
         "auth = portal.example": "auth = localhost",
         "tls_verify_certificates = system": f"tls_verify_certificates = {around.authority.ca}",
-        "driver = dnslookup": "driver = dnslookup\n  self = send",  # the hosts are on loopback
+        "driver = dnslookup": "driver = dnslookup\n  self = send",  # all hosts are on loopback
+        "driver = smtp": "driver = smtp\n  allow_localhost",
         "USERNAME": around.credential.username,
         "PASSWORD": around.credential.password,
     }
