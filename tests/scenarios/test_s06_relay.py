@@ -167,6 +167,7 @@ def around(running: Around) -> Iterator[Around]:
     for host in running.mail.values():
         host.forget()
     yield running
+    print(running.postfix.log()[-20000:])  # shown where a test fails
     running.postfix.drop_all()
 
 
