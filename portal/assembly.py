@@ -238,7 +238,7 @@ class House:
             compose=Compose(db, opener, fields, self.sealer, limits, self.wake),
             asking=Asking(db, source, self.wake),
             setup=Setup(db, source, By(Who.STRANGER)),
-            csrf=Csrf(tokens_key, settings.base_url),
+            csrf=Csrf(tokens_key, settings.base_url, own_hosts=True),
             source=source,
             place_header=settings.place_header,
         )
