@@ -49,9 +49,13 @@ class Zone:
     silent: set[str] = field(default_factory=set)
     secure: set[str] = field(default_factory=set)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+    """Those with a record, and those above them."""
 
     def add(self, name: str, kind: str, *values: str, secure: bool = False) -> None:
         self.records.setdefault((name, kind), []).extend(values)
+        labels = name.split(".")
+        self.names |= {".".join(labels[at:]) for at in range(len(labels))}
         if secure:
             self.secure.add(name)
 
@@ -74,7 +78,7 @@ class Zone:
         values = self.records.get((at, kind), [])
         if values:
             reply.answer.append(dns.rrset.from_text(f"{at}.", 60, "IN", kind, *values))
-        elif not any(known == at or known.endswith(f".{at}") for known, _ in self.records):
+        elif at not in self.names:
             reply.set_rcode(dns.rcode.NXDOMAIN)
         if secure:
             reply.flags |= dns.flags.AD
