@@ -158,6 +158,10 @@ def relay_doctor(
         raise typer.Exit(1)
 
 
+_MODES = {"postfix": "arbiter", "postfix-lookup": "arbiter", "postfix-secure": "explicit", "exim": "arbiter"}
+"""How a relay of a recipe is listened to; the others bring only what belongs here."""
+
+
 @relay_app.command("config")
 def relay_config(
     kind: Annotated[
@@ -165,7 +169,7 @@ def relay_config(
     ],
     org: Org,
     add: Annotated[
-        str, typer.Option(help="Make a relay of this name, and put its password in; else it has to be filled in.")
+        str, typer.Option(help="Make a relay of this name, in the mode that fits, with its password filled in.")
     ] = "",
 ) -> None:
     """Print the ready configuration of a relay, as docs/RELAY.md has it, with this portal's and the organisation's names."""
@@ -181,7 +185,7 @@ def relay_config(
         from portal.orgs.setup import Setup
 
         found, fallback = await Setup(house.db, house.source, operator()).organisation(org), house.fallback(operator())
-        made = await fallback.add_relay(found, add, None) if add else None
+        made = await fallback.add_relay(found, add, None, _MODES.get(kind, "trust")) if add else None
         state, settings = await fallback.state(found), house.settings
         known = [one.username for one in state.credentials if one.username and not one.disabled_at]
         names = Names(

@@ -4,6 +4,7 @@ Mail hosts listen on port 25 of loopback addresses of their own; a name server o
 """
 
 import asyncio
+import re
 import smtplib
 import socket
 import subprocess
@@ -388,3 +389,16 @@ def test_exim_sends_by_tls_or_hands_over(around: Around) -> None:
     assert "H=localhost" in handed
     assert "CV=yes" in handed
     assert len(around.portal.messages()) == before + 1
+
+
+def test_a_ready_configuration_has_this_portals_names_and_pin(around: Around) -> None:
+    """Host, port, domains, a new credential in the mode that fits, the certificate's fingerprint; unknown kinds are refused."""
+    said = around.portal.cli("relay", "config", "exim", "--org", "northside", "--add", "second")
+    assert f"fallback_hosts = portal.example::{around.intake_port}" in said
+    assert re.search(r"client_send = \^northside-\w+\^[\w-]{43}\n", said)
+    assert re.search(r"SHA-256: ([0-9A-F]{2}:){31}[0-9A-F]{2}\n", said)
+    again = around.portal.cli("relay", "config", "postfix", "--org", "northside")
+    assert "smtp_fallback_relay = [portal.example]" in again
+    assert ":PASSWORD" in again
+    assert around.portal.events("RelayAdded")[-1].detail["mode"] == "arbiter"
+    assert "postfix-agent" in around.portal.refuses("relay", "config", "sendmail", "--org", "northside")
