@@ -34,6 +34,7 @@ from portal.smtp.sink import Sink, open_sink
 
 Way = Literal["direct", "portal", "neither"]
 
+_PAUSE_SECONDS = 0.25  # all at once would be more connections than the intake takes from one address
 _BUSY = "451 4.7.1 Greylisted, try again later"
 _FALLBACK = "it waits in the queue or came back: the relay has no fallback to the portal (smtp_fallback_relay, the map or the agent)"
 _TRUST = "mail that only has to wait came here: portal relay mode RELAY arbiter --org ORG"
@@ -190,6 +191,7 @@ async def examine(operator: Operator, trial: Trial, nonce: str) -> list[Found]:
         sinks = {} if given else await stack.enter_async_context(_sinks(trial))
         for one in cases:
             await asyncio.to_thread(_send, trial, to[one.name], one.header)
+            await asyncio.sleep(_PAUSE_SECONDS)
         deadline = asyncio.get_running_loop().time() + trial.seconds
         seen = await _seen(operator, trial, to, sinks)
         while asyncio.get_running_loop().time() < deadline and not _settled(seen, bool(given)):

@@ -137,6 +137,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Around]:
             SMTP_KEY=own.key,
             SUBMISSION_URL=f"smtp://localhost:{submission}",
             SUBMISSION_CA=authority.ca,
+            SMTP_CONNECTIONS_PER_ADDRESS=100,
             LOOKUP_LISTEN=f"127.0.0.1:{free_port()}",
             LOOKUP_HTTP_LISTEN=f"127.0.0.1:{free_port()}",
             NAME_SERVERS=NAME_SERVER,
@@ -318,7 +319,7 @@ def test_the_doctor_finds_a_good_relay_good_and_names_each_leak(around: Around) 
     for line in around.portal.cli("relay", "doctor", *WHO, *listening, "--port", "25", "--plan").splitlines()[1:]:
         name, _, _, kind, value = line.split(None, 4)
         around.zone.add(name.rstrip("."), kind, value)
-    good = _doctor(around, *listening, "--port", "25", "--seconds", "10")
+    good = _doctor(around, *listening, "--port", "25", "--seconds", "8")
     wrong = {name for name, row in good.items() if row[0] == "BAD"}
     assert wrong == {"later", "down", "nobody"}, "\n".join(
         line for line in around.postfix.log().splitlines() if "nobody" in line
@@ -339,7 +340,7 @@ def test_the_doctor_finds_a_good_relay_good_and_names_each_leak(around: Around) 
     own = recipe("postfix main.cf", around.replacing)
     own = own[own.index("transport_maps") : own.index("relay_domains")].rstrip().removesuffix("}")
     around.set_up(more=f"{own}\n{_plan(around, port)}    }}\n{leaking}{ciphers}")
-    bad = _doctor(around, "--port", str(port), "--seconds", "4", "--level", "verify")
+    bad = _doctor(around, "--port", str(port), "--seconds", "3", "--level", "verify")
     assert bad["clear"][3] == "direct, in the clear"
     assert "smtp_tls_security_level = encrypt" in bad["clear"][4]
     assert bad["asked"][0] == bad["old"][0] == bad["stranger"][0] == "BAD"
