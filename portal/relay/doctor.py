@@ -177,7 +177,7 @@ def plan(trial: Trial) -> list[str]:
         return lines
     arbiter = "an arbiter looks the domains up itself: give six --address and set MX records"
     lines = [f"Lines of the relay's transport map, for the time of the trial ({arbiter}):"]
-    return lines + [f"{name}.{trial.domain}  smtp:[{trial.where(name)[0]}]:{trial.where(name)[1]}" for name in names]
+    return lines + [f"{name}.{trial.domain}  :[{trial.where(name)[0]}]:{trial.where(name)[1]}" for name in names]
 
 
 async def examine(operator: Operator, trial: Trial, nonce: str) -> list[Found]:

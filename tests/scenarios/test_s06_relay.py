@@ -306,7 +306,7 @@ def _doctor(around: Around, *options: str) -> dict[str, list[str]]:
 def _plan(around: Around, port: int) -> str:
     """The lines of the transport map that the doctor asks for."""
     said = around.portal.cli("relay", "doctor", *WHO, "--port", str(port), "--plan")
-    lines = [line.replace("  ", " = ", 1) for line in said.splitlines() if ".invalid  smtp:" in line]
+    lines = [line.replace("  ", " = ", 1) for line in said.splitlines() if ".invalid  :[" in line]
     return "".join(f"    {{ {line} }}\n" for line in lines)
 
 
