@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import downloads, house, intake, listing, opening, pages, rendering, starting, verdicts
+from bench import downloads, house, intake, listing, lookups, opening, pages, rendering, starting, verdicts
 from bench.house import Prepared
 from bench.lines import Line, Wrong, table
 
@@ -33,6 +33,7 @@ _ROWS: dict[str, Bench] = {
     "open_beside_parse": downloads.open_beside_parse,
     "page": pages.page,
     "list_and_search": listing.list_and_search,
+    "socketmap": lookups.socketmap,
     "verdicts": verdicts.verdicts,
     "start": starting.start,
 }

@@ -41,6 +41,7 @@ from portal.lifecycle.misdirected import Misdirected
 from portal.lifecycle.reclass import Reclass
 from portal.lifecycle.release import Release
 from portal.lifecycle.rescan import Rescan
+from portal.lookup.answers import Answers
 from portal.mail.submission import Submission
 from portal.mime import Renderer, paper
 from portal.mime.pool import ProcessRenderer
@@ -54,6 +55,7 @@ from portal.orgs.classes import Classes, Rules
 from portal.orgs.fallback import Fallback
 from portal.orgs.routes import Routes
 from portal.orgs.setup import Setup
+from portal.orgs.wishes import Wishes
 from portal.phone import Texter
 from portal.phone.memory import MemoryTexter
 from portal.reading.read import Reading
@@ -373,6 +375,12 @@ class House:
     def routes(self, fields: Fields | None = None) -> Routes:
         """Opens small fields: the recipients and domains that the organisation has set a way for."""
         return Routes(self.db, self.sealer, fields or Fields(self.epochs()), self.source)
+
+    def answers(self) -> Answers:
+        """What relays are told. Opens nothing: an organisation's lists are found by keyed hash."""
+        host = self.settings.smtp_hostname or self.settings.base_host
+        port = int(self.settings.smtp_listen.rpartition(":")[2] or 0)
+        return Answers(self.verdicts, Wishes(self.db, self.sealer), host, port)
 
     def messages(self, fields: Fields | None = None) -> Messages:
         """Opens small fields: the addresses that staff and operators are shown."""

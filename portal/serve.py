@@ -19,6 +19,8 @@ from portal.assembly import House, open_house
 from portal.clock import Source
 from portal.db.engine import sqlite_path
 from portal.db.host import HostClaim, this_host
+from portal.lookup.http import HttpLookup
+from portal.lookup.socketmap import MOST_BYTES, SocketMap
 from portal.model.errors import RefusesToStart
 from portal.settings import Role, Settings, split_listen
 from portal.smtp.server import HostPort, listen, server_context
@@ -94,12 +96,16 @@ async def running(settings: Settings, roles: Sequence[Role], source: Source | No
             stack.callback(claim.release)
             renewing = asyncio.create_task(_renew(claim))
             stack.push_async_callback(_ended, renewing)
-        house = await stack.enter_async_context(open_house(settings, source, secret=set(roles) != {"intake"}))
+        house = await stack.enter_async_context(
+            open_house(settings, source, secret=bool({"web", "worker"} & set(roles)))
+        )
         now_running = Running(house)
         if "worker" in roles:
             await _start_worker(stack, now_running)
         if "intake" in roles:
             await _start_intake(stack, now_running)
+        if "lookup" in roles:
+            await _start_lookup(stack, now_running, alone=set(roles) == {"lookup"})
         if "web" in roles:
             await _start_web(stack, now_running)
         yield now_running
@@ -158,6 +164,30 @@ async def _start_intake(stack: AsyncExitStack, now_running: Running) -> None:
     now_running.ports |= listeners.ports
 
 
+async def _start_lookup(stack: AsyncExitStack, now_running: Running, *, alone: bool) -> None:
+    settings, house = now_running.house.settings, now_running.house
+    if not settings.lookup_listen and not settings.lookup_http_listen:
+        if alone:
+            raise RefusesToStart("set PORTAL_LOOKUP_LISTEN or PORTAL_LOOKUP_HTTP_LISTEN: where relays ask")
+        return
+    answers = house.answers()
+    if settings.lookup_listen:
+        sockets = SocketMap(answers, settings.lookup_networks)
+        listening = listening_socket(settings.lookup_listen)
+        server = await asyncio.start_server(sockets.connected, sock=listening, limit=MOST_BYTES)
+        stack.push_async_callback(sockets.close)
+        stack.callback(server.close)
+        if listening.family != socket.AF_UNIX:
+            now_running.ports["lookup"] = listening.getsockname()[1]
+    if settings.lookup_http_listen:
+        listening = listening_socket(settings.lookup_http_listen)
+        stack.callback(listening.close)
+        app = HttpLookup(answers, settings.lookup_networks)
+        now_running.tasks.append(await serve_http(stack, _http(app, settings.drain_seconds), listening))
+        if listening.family != socket.AF_UNIX:
+            now_running.ports["lookup http"] = listening.getsockname()[1]
+
+
 async def _start_web(stack: AsyncExitStack, now_running: Running) -> None:
     settings, house = now_running.house.settings, now_running.house
     console = house.staff_site()
@@ -174,18 +204,21 @@ async def _serve_app(stack: AsyncExitStack, now_running: Running, app: Any, name
     is_unix = listening.family == socket.AF_UNIX
     if is_unix or settings.http_proxy:
         app = BehindProxy(app, None if is_unix else settings.http_proxy)
-    config = uvicorn.Config(
+    now_running.tasks.append(await serve_http(stack, _http(app, settings.drain_seconds), listening))
+    if not is_unix:
+        now_running.ports[name] = listening.getsockname()[1]
+
+
+def _http(app: Any, drain_seconds: int) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
         server_header=False,
         lifespan="off",
         proxy_headers=False,  # uvicorn takes the first address, which anybody can write
-        timeout_graceful_shutdown=settings.drain_seconds,
+        timeout_graceful_shutdown=drain_seconds,
     )
-    now_running.tasks.append(await serve_http(stack, config, listening))
-    if not is_unix:
-        now_running.ports[name] = listening.getsockname()[1]
 
 
 async def serve_http(stack: AsyncExitStack, config: uvicorn.Config, listening: socket.socket) -> "asyncio.Task[None]":

@@ -7,6 +7,7 @@ setting, called `portal_submission_url` and so on, as container and service mana
 import os
 import re
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -17,8 +18,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from portal.model.errors import RefusesToStart
 from portal.model.staff import Role as StaffRole
 
-Role = Literal["web", "intake", "worker"]
-ROLES: tuple[Role, ...] = ("web", "intake", "worker")
+Role = Literal["web", "intake", "worker", "lookup"]
+ROLES: tuple[Role, ...] = ("web", "intake", "worker", "lookup")
 _LISTEN = re.compile(r"(unix:/.+|\[[0-9a-fA-F:.]+\]:\d{1,5}|[^:\[\]]+:\d{1,5})\Z")
 
 
@@ -98,6 +99,12 @@ class Settings(BaseSettings):
     """PEM file with its private key."""
     smtp_client_ca: Path | None = None
     """PEM file of the client certificates, or their authorities, that relays may come with."""
+    lookup_listen: str = ""
+    """`host:port` or `unix:/path` where relays ask for policy and way by socketmap. Empty: not served."""
+    lookup_http_listen: str = ""
+    """The same by HTTP, for relays that know no socketmap. Empty: not served."""
+    lookup_from: str = "127.0.0.0/8 ::1"
+    """Networks whose hosts may ask, a space between. The answers travel in clear: other hosts by a tunnel only."""
     max_message_bytes: int = Field(25 * 1024 * 1024, ge=1024, le=150 * 1024 * 1024)
     """Largest message taken in, announced as SIZE."""
     max_recipients: int = Field(50, ge=1, le=1000)
@@ -152,7 +159,19 @@ class Settings(BaseSettings):
                 raise ValueError("write each as https://messages.example, without a path")
         return value
 
-    @field_validator("http_listen", "staff_listen", "smtp_listen", "smtps_listen")
+    @field_validator("lookup_from")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for one in value.split():
+            try:
+                ip_network(one)
+            except ValueError:
+                raise ValueError("write networks as 192.0.2.0/24 or addresses, a space between") from None
+        return value
+
+    @field_validator(
+        "http_listen", "staff_listen", "smtp_listen", "smtps_listen", "lookup_listen", "lookup_http_listen"
+    )
     @classmethod
     def _listen(cls, value: str) -> str:
         if value and not _LISTEN.match(value):
@@ -207,6 +226,10 @@ class Settings(BaseSettings):
         if any(not value or role not in known for value, _, role in pairs):
             raise ValueError(f"oidc_roles: write value=role; roles are {', '.join(sorted(known))}")
         return {value: StaffRole(role) for value, _, role in pairs}
+
+    @property
+    def lookup_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        return tuple(ip_network(one) for one in self.lookup_from.split())
 
     @property
     def base_host(self) -> str:

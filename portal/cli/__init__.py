@@ -2,7 +2,7 @@
 
 import typer
 
-from portal.cli import messages, organisations, people, record, scanner, serving, staff
+from portal.cli import messages, organisations, people, record, relays, scanner, serving, staff
 from portal.cli.shared import refuse
 from portal.model.errors import InputRefused, PortalError
 
@@ -13,7 +13,7 @@ app.add_typer(serving.app)
 app.add_typer(serving.config_app, name="config", help="Settings.")
 app.add_typer(organisations.org_app, name="org", help="Organisations.")
 organisations.org_app.add_typer(organisations.domain_app, name="domain", help="Domains whose senders use the portal.")
-app.add_typer(organisations.relay_app, name="relay", help="Relays that hand over mail.")
+app.add_typer(relays.relay_app, name="relay", help="Relays that hand over mail.")
 app.add_typer(organisations.route_app, name="route", help="Which mail goes out by TLS, and which comes here.")
 app.add_typer(organisations.policy_app, name="policy", help="What an organisation asks for its messages.")
 app.add_typer(organisations.keys_app, name="keys", help="Key-encryption keys.")

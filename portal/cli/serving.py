@@ -41,7 +41,9 @@ def migrate() -> None:
 
 @app.command()
 def serve(
-    role: Annotated[list[str] | None, typer.Option(help="web, intake or worker; all of them when not given.")] = None,
+    role: Annotated[
+        list[str] | None, typer.Option(help="web, intake, worker or lookup; all of them when not given.")
+    ] = None,
 ) -> None:
     """Serve until SIGTERM, which lets what is in flight finish."""
     from portal.serve import log_to_stderr

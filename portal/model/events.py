@@ -616,8 +616,8 @@ class InboxSearched(Event):
 @dataclass(frozen=True, kw_only=True)
 class MessageOpened(Event):
     """Content of a message was released. `part` is `summary` (who, when, subject, text), `body` (the framed HTML), `print`,
-    `pdf` (taken as a file) or `quote` (the heading above a reply being written). `replies` are those in the thread, or the draft, that were shown
-    with it."""
+    `pdf` (taken as a file) or `quote` (the heading above a reply being written). `replies` are those in the thread, or the draft,
+    that were shown with it."""
 
     part: str
     assurance: int

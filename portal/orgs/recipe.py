@@ -7,12 +7,30 @@ from functools import lru_cache
 
 from portal import paths
 
-_BLOCK = re.compile(r"^```postfix (main\.cf|portal-password|master\.cf)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```([a-z]+(?:-[a-z]+)?) ([^\n]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILES = {
     "main.cf": "/etc/postfix/main.cf",
     "portal-password": "/etc/postfix/portal-password (readable by root only)",
     "master.cf": "/etc/postfix/master.cf",
 }
+_NAME = re.compile(
+    r"\[portal\.example\]:2526|match=portal\.example|portal\.example::?2526|portal@clinic\.example|@?portal\.example|\b2526\b"
+    r"|USERNAME|PASSWORD"
+)
+KINDS = (
+    "postfix",
+    "postfix-lookup",
+    "postfix-map",
+    "postfix-agent",
+    "postfix-secure",
+    "exim",
+    "haraka",
+    "stalwart",
+    "opensmtpd",
+    "google",
+    "microsoft",
+)
+"""The recipes of the page. Those that begin with `postfix-` come on top of `postfix`."""
 
 
 @dataclass(frozen=True)
@@ -37,32 +55,53 @@ class Block:
 
 
 def postfix(names: Names) -> list[Block]:
-    """Postfix's files, in the order of the page."""
+    """Postfix's files, in the order of the page, with a password."""
+    return [one for one in recipe("postfix", names) if not one.file.endswith(" certificate")]
+
+
+def recipe(kind: str, names: Names) -> list[Block]:
+    """The files, or steps, of one of KINDS, in the order of the page."""
     return [
-        Block(_FILES[name], "".join(_line(line, names) for line in text.splitlines(True))) for name, text in _blocks()
+        Block(_FILES.get(name, name), "".join(_line(line, names, kind) for line in text.splitlines(True)))
+        for found, name, text in _blocks()
+        if found == kind
     ]
 
 
 @lru_cache
-def _blocks() -> list[tuple[str, str]]:
+def _blocks() -> list[tuple[str, str, str]]:
     page = (paths.docs() / "RELAY.md").read_text(encoding="utf-8")
-    return [(found[1], found[2]) for found in _BLOCK.finditer(page)]
+    return [(found[1], found[2], found[3]) for found in _BLOCK.finditer(page)]
 
 
-def _line(line: str, names: Names) -> str:
+def _line(line: str, names: Names, kind: str) -> str:
     """One line of the page; what stands once for each sender domain is repeated."""
     if line.startswith("relay_domains"):
         return f"relay_domains = {', '.join((*names.domains, names.return_domain))}\n"
     if "{ clinic.example =" in line or "{ @clinic.example =" in line:
-        return "".join(_filled(line.replace("clinic.example =", f"{one} ="), names) for one in names.domains)
-    return _filled(line, names)
+        return "".join(_filled(line.replace("clinic.example =", f"{one} ="), names, kind) for one in names.domains)
+    if line.strip() == "domains = clinic.example":
+        line = line.replace("clinic.example", " : ".join(names.domains))
+    return _filled(line, names, kind)
 
 
-def _filled(line: str, names: Names) -> str:
-    return (
-        line.replace("[portal.example]:2526", f"[{names.host}]:{names.port}")
-        .replace("match=portal.example", f"match={names.host}")
-        .replace("portal@clinic.example", names.mail_from)
-        .replace("portal.example", names.return_domain)
-        .replace("USERNAME:PASSWORD", f"{names.username}:{names.password}")
-    )
+def _filled(line: str, names: Names, kind: str) -> str:
+    """In one pass: a name that was put in is not looked at again."""
+    bare = names.return_domain if kind.startswith("postfix") else names.host
+
+    def name(found: re.Match[str]) -> str:
+        text = found[0]
+        return {
+            "[portal.example]:2526": f"[{names.host}]:{names.port}",
+            "match=portal.example": f"match={names.host}",
+            "portal.example:2526": f"{names.host}:{names.port}",
+            "portal.example::2526": f"{names.host}::{names.port}",
+            "portal@clinic.example": names.mail_from,
+            "@portal.example": f"@{names.return_domain}",
+            "portal.example": bare,
+            "2526": names.port,
+            "USERNAME": names.username,
+            "PASSWORD": names.password,
+        }[text]
+
+    return _NAME.sub(name, line)

@@ -103,6 +103,17 @@ class _Udp(asyncio.DatagramProtocol):
             self._transport.sendto(said, addr)
 
 
+async def name_server(zone: Zone, address: str, port: int) -> Callable[[], None]:
+    """Answers over UDP until the returned function is called."""
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(lambda: _Udp(zone), local_addr=(address, port))
+
+    def close() -> None:
+        loop.call_soon_threadsafe(transport.close)
+
+    return close
+
+
 class Lab:
     """See the module. `prober` makes what is tested, with time limits fit for tests."""
 

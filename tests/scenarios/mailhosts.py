@@ -58,8 +58,8 @@ class MailHosts:
         self._loop = loop
         self._sinks: list[Sink] = []
 
-    def open(self, address: str, tls: Pair | None = None, delay_seconds: float = 0) -> MailHost:
-        """A mail host at an address and a free port; without `tls` it speaks in the clear only.
+    def open(self, address: str, tls: Pair | None = None, delay_seconds: float = 0, port: int = 0) -> MailHost:
+        """A mail host at an address and a free port, or a given one; without `tls` it speaks in the clear only.
 
         It has each mail for `delay_seconds` before it says so to the sender.
         """
@@ -73,16 +73,17 @@ class MailHosts:
             arriving.set()
             time.sleep(delay_seconds)
 
-        sink = self._run(open_sink(address, tls=context, taken=taken))
+        sink = self.run(open_sink(address, port, tls=context, taken=taken))
         self._sinks.append(sink)
-        return MailHost(sink, self._run, arriving)
+        return MailHost(sink, self.run, arriving)
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs something in the hosts' loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     def close(self) -> None:
         for sink in self._sinks:
-            self._run(sink.close())
+            self.run(sink.close())
 
 
 @contextmanager

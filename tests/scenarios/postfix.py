@@ -69,6 +69,12 @@ def recipe(name: str, replacing: Mapping[str, str]) -> str:
     return text
 
 
+def _once(main: str) -> str:
+    """Each parameter with its last value only: Postfix warns of others at each command, and a reload may hang on its own log."""
+    entries = re.findall(r"^(\w+)( *=.*\n(?:[ \t].*\n)*)", main, re.MULTILINE)
+    return "".join(f"{name}{value}" for name, value in dict(entries).items())
+
+
 class Postfix:
     """One instance. `port` is where clinic staff hand in mail."""
 
@@ -80,7 +86,7 @@ class Postfix:
     def configure(self, main: str, master: str, **files: str) -> None:
         """Writes the configuration: that of this machine, and the given lines after it."""
         intake = f"127.0.0.1:{self.port}"
-        self._write("main.cf", _MAIN.format(folder=self.folder) + main)
+        self._write("main.cf", _once(_MAIN.format(folder=self.folder) + main))
         self._write("master.cf", _MASTER.format(intake=intake) + master)
         for name, text in files.items():
             self._write(name, text)
@@ -101,10 +107,16 @@ class Postfix:
         self._run("postfix", "-c", str(self.folder / "etc"), "reload")
         self.await_log(rf"(?s)(reload -- version.*){{{reloaded + 1}}}")
 
-    def start(self) -> None:
-        etc = str(self.folder / "etc")
+    def start(self, name_server: str | None = None) -> None:
+        """Starts it; with `name_server`, an address, in a mount namespace where that is the machine's."""
+        command = ["postfix", "-c", str(self.folder / "etc"), "start-fg"]
+        if name_server:
+            resolv = self.folder / "resolv.conf"
+            resolv.write_text(f"nameserver {name_server}\n")
+            mounting = f"mount --make-rprivate / && mount --bind {resolv} /etc/resolv.conf && exec {' '.join(command)}"
+            command = ["unshare", "--mount", "sh", "-c", mounting]
         self._process = subprocess.Popen(
-            ["postfix", "-c", etc, "start-fg"],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
