@@ -53,6 +53,7 @@ from portal.orgs.setup import Setup
 from portal.phone import Texter
 from portal.phone.memory import MemoryTexter
 from portal.reading.read import Reading
+from portal.reading.receipt import Receipts
 from portal.reply.compose import Compose, ReplyLimits
 from portal.reply.handover import Handover
 from portal.sealing.announce import Announcer
@@ -216,6 +217,7 @@ class House:
             reading=Reading(db, opener, fields, self.sealer, self.renderer, source),
             compose=Compose(db, opener, fields, self.sealer, limits, self.wake),
             asking=Asking(db, source, self.wake),
+            receipts=Receipts(db, self.sealer, source, self.wake),
             setup=Setup(db, source, By(Who.STRANGER)),
             csrf=Csrf(tokens_key, settings.base_url),
             source=source,
@@ -234,8 +236,11 @@ class House:
             sessions=sessions,
             passkeys=StaffPasskeys(
                 db,
+                self.sealer,
+                fields,
                 sessions,
                 source,
+                self.wake,
                 handles_key=references_key,
                 rp_id=settings.console_host,
                 origins=(settings.console_base,),

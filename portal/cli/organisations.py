@@ -255,6 +255,9 @@ def policy_set(
     unverified_notice: Annotated[
         bool, typer.Option(help="Whether a notice may go over hops whose TLS nobody verified.")
     ] = True,
+    receipts: Annotated[
+        bool, typer.Option(help="Whether recipients are asked for a read receipt where the sender wants one.")
+    ] = False,
 ) -> None:
     """Put a new version of a policy class into force, or make a class. Messages already taken keep theirs."""
 
@@ -285,6 +288,7 @@ def policy_set(
             warn_days=min(3, life_days) if warn_days is None else warn_days,
             notice_language=notice_language,
             unverified_notice=unverified_notice,
+            receipts=receipts,
         )
         made = await Classes(house.db, house.source, operator()).set(organisation.id, wanted)
         out.print(f"{made.name} {made.version} is in force.", markup=False)

@@ -271,6 +271,7 @@ _POLICY = Hot(
             policies.c.warn_days,
             policies.c.notice_language,
             policies.c.unverified_notice,
+            policies.c.receipts,
         )
         .join(organisations, organisations.c.id == policies.c.org_id)
         .where(policies.c.org_id == bindparam("org_id"), policies.c.name == bindparam("name"))
@@ -285,7 +286,7 @@ async def policy_in_force(db: Database, org_id: OrgId, name: str) -> tuple[Polic
     row = await db.row(_POLICY, org_id=org_id, name=name)
     if row is None:
         return None
-    language, id_, org, name, version, life, reminder, retention, reply, assurance, warn, spoken, unverified = row
+    language, id_, org, name, version, life, reminder, retention, reply, assurance, warn, spoken, *may = row
     policy = Policy(
         id=PolicyId(id_),
         org_id=OrgId(org),
@@ -298,7 +299,8 @@ async def policy_in_force(db: Database, org_id: OrgId, name: str) -> tuple[Polic
         assurance=Assurance(assurance),
         warn_days=warn,
         notice_language=spoken,
-        unverified_notice=bool(unverified),
+        unverified_notice=bool(may[0]),
+        receipts=bool(may[1]),
     )
     return policy, spoken or str(language)
 

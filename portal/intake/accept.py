@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import datetime
 
-from portal.db import given, messages, orgs, outbox, threads
+from portal.db import given, messages, orgs, outbox, reports, threads
 from portal.db.engine import Database, Duplicate
 from portal.db.hot import Statement
 from portal.db.tx import Change
@@ -20,6 +20,7 @@ from portal.intake.preparing import Preparing
 from portal.mime.asked import Asked, asked_of
 from portal.mime.cover import Cover
 from portal.mime.heading import answered, heading_of
+from portal.mime.receipt import asks_receipt
 from portal.model.assurance import Assurance, Method, reach
 from portal.model.errors import (
     AskedMalformed,
@@ -37,6 +38,7 @@ from portal.model.ids import DeliveryId, MessageId, OrgId, RecipientId, ReplyId,
 from portal.model.mails import MailKind
 from portal.model.parties import Address, address
 from portal.model.policy import DEFAULT_CLASS, Policy, tag_of
+from portal.model.reports import AskedOfOne, ReportsAsked
 from portal.sealing import GrantFor, Holder, Kind, add_grant, chosen
 from portal.sealing.announce import Announcer
 from portal.sealing.chosen import check_code
@@ -151,6 +153,7 @@ class Acceptance:
         for delivery_id, person in zip(ids, people.values(), strict=True):
             rows += await self._delivery(delivery_id, person.id, policy, key, sender_hash, language, now)
             rows += await self._given(delivery_id, person.id, now)
+        rows += await self._reports(message_id, cover.message_id, dict(zip(people, ids, strict=True)))
         if wish.thread:
             rows.append(threads.keep(org_id, wish.thread, wish.needs, now))
         event = MessageAccepted(
@@ -205,6 +208,22 @@ class Acceptance:
             outbox.add(job),
         ]
 
+    async def _reports(
+        self, message_id: MessageId, own_id: str, deliveries: "dict[Address, DeliveryId]"
+    ) -> list[Statement]:
+        """The row of what the sender wants to hear of the message, where it says anything or can be found by its id."""
+        envelope, org_id = self._envelope, self._relay.org_id
+        told = ((deliveries.get(address(to)), one) for to, one in envelope.asked.items())
+        asked: dict[str, AskedOfOne] = {key: one for key, one in told if key}
+        receipt = self._wish.receipt
+        if not (own_id or envelope.envid or asked or receipt):
+            return []
+        payload = ReportsAsked(own_id, envelope.envid, asked)
+        field = await self._house.sealer.field(org_id, message_id, "reports", payload.dump())
+        success = any(one.success for one in asked.values())
+        row = {"message_id": message_id, "org_id": org_id, "success": success, "receipt": receipt}
+        return [reports.add(**row, sealed=field.sealed, epoch_id=field.epoch_id)]
+
     async def _given(self, delivery_id: DeliveryId, recipient_id: RecipientId, now: datetime) -> list[Statement]:
         """The rows of what the sender gives this recipient to sign in with."""
         org_id, wish, sealer = self._relay.org_id, self._wish, self._house.sealer
@@ -235,6 +254,8 @@ class Wish:
     needs: Assurance
     code_hash: str | None = dataclass_field(repr=False)
     thread: bytes | None
+    receipt: bool = False
+    """The sender asks for a read receipt, and the class allows it."""
 
 
 class Person:
@@ -315,7 +336,8 @@ class House:
         code_hash = await chosen.hashed(asked.access_code) if asked.access_code is not None else None
         message_id = cover.message_id
         thread = self.sealer.index(org_id, "thread", message_id) if message_id else None
-        return Wish(asked, policy, language, max(policy.assurance, floor), code_hash, thread)
+        receipt = policy.receipts and asks_receipt(head, cover.sender)
+        return Wish(asked, policy, language, max(policy.assurance, floor), code_hash, thread, receipt)
 
     async def _class_by_rule(self, org_id: OrgId, cover: Cover) -> str | None:
         """The class that the organisation's own rules name for this subject or sender."""

@@ -41,6 +41,9 @@ class Policy:
     unverified_notice: bool = True
     """Whether a notice may go over hops whose TLS nobody verified; if not, it is submitted with REQUIRETLS (RFC 8689)."""
 
+    receipts: bool = False
+    """Whether a recipient is asked to send a read receipt (RFC 8098) where the sender wants one."""
+
     def expires_at(self, accepted_at: datetime) -> datetime:
         return accepted_at + timedelta(days=self.life_days)
 

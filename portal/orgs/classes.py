@@ -88,6 +88,7 @@ class Classes:
             warn_days=policy.warn_days,
             notice_language=policy.notice_language,
             unverified_notice=policy.unverified_notice,
+            receipts=policy.receipts,
         )
         try:
             async with self._db.write(event) as changed:

@@ -16,6 +16,7 @@ from portal.model.errors import MemberNeeded, SignInNeeded
 from portal.model.links import TOKEN_BYTES, link_token
 from portal.orgs.setup import Setup
 from portal.reading.read import Reading
+from portal.reading.receipt import Receipts
 from portal.reply.compose import Compose
 from portal.signin import Client, Whose
 from portal.signin.codes import Codes
@@ -59,6 +60,7 @@ class Site:
     reading: Reading
     compose: Compose
     asking: Asking
+    receipts: Receipts
     setup: Setup
     csrf: Csrf
     source: Source

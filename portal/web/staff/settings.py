@@ -301,6 +301,7 @@ async def _policy(
         "reply": "yes" if wanted.reply_allowed else "no",
         "notice_language": wanted.notice_language or "",
         "unverified": "yes" if wanted.unverified_notice else "no",
+        "receipts": "yes" if wanted.receipts else "no",
         **(raw or {}),
     }
     return visit.page(
@@ -327,6 +328,7 @@ _LABELS = {
     "reply_allowed": "Answers allowed",
     "notice_language": "Language of notices",
     "unverified_notice": "Notice over unverified hops",
+    "receipts": "Read receipts",
 }
 
 
@@ -370,6 +372,7 @@ def _read(start: Policy, fields: dict[str, str]) -> Policy:
         reply_allowed=fields.get("reply") == "yes",
         notice_language=language,
         unverified_notice=fields.get("unverified") == "yes",
+        receipts=fields.get("receipts") == "yes",
     )
 
 

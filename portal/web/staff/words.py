@@ -71,6 +71,8 @@ _SENTENCES: dict[str, Callable[[Detail], str]] = {
     "ReplyOpened": lambda d: "The portal opened the answer to hand it over",
     "ReplyHandedOver": lambda d: f"The answer was handed to {_hop(d)}",
     "ReplyFailed": lambda d: "The answer could not be handed over",
+    "ReceiptGiven": lambda d: "The recipient sent a read receipt",
+    "NoticeAnswered": lambda d: f"Mail came back for a notice ({d.get('what', '')}); nothing of it was kept",
     "AskedAgain": lambda d: "The recipient asked to read it again",
     "AccessCodeSet": lambda d: "An access code was set",
     "DeliveryExpired": lambda d: "Ended, unread" if d.get("unread") else "Ended",
