@@ -102,7 +102,8 @@ def keyring(settings: Settings) -> Keyring:
 
 
 def submission(settings: Settings) -> Submission:
-    return Submission(settings.submission_url, settings.submission_ca, settings.base_host)
+    pins = settings.submission_pin.split()
+    return Submission(settings.submission_url, settings.submission_ca, settings.base_host, pins)
 
 
 def texter(settings: Settings) -> Texter | None:
