@@ -220,7 +220,7 @@ class House:
             asking=Asking(db, source, self.wake),
             receipts=Receipts(db, self.sealer, source, self.wake),
             setup=Setup(db, source, By(Who.STRANGER)),
-            csrf=Csrf(tokens_key, settings.base_url),
+            csrf=Csrf(tokens_key, settings.base_url, own_hosts=True),
             source=source,
             place_header=settings.place_header,
         )

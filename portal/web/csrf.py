@@ -16,9 +16,10 @@ _LIFE_SECONDS = 12 * 3600
 
 
 class Csrf:
-    """See the module."""
+    """See the module. With `own_hosts` a site has more names than its own: those of organisations (`portal org set --host`)."""
 
-    def __init__(self, tokens_key: bytes, base_url: str, salt: str = "csrf") -> None:
+    def __init__(self, tokens_key: bytes, base_url: str, salt: str = "csrf", *, own_hosts: bool = False) -> None:
+        self._own_hosts = own_hosts
         self._signer = TimestampSigner(tokens_key, salt=salt, key_derivation="hmac", digest_method=hashlib.sha256)
         self.origin = base_url
 
@@ -47,9 +48,13 @@ class Csrf:
             return
         if site in ("same-origin", "none"):
             return
-        if site is None and request.headers.get("origin") in (self.origin, f"https://{request.headers.get('host')}"):
-            return  # an organisation's own host too; no other site can name ours as its origin
+        if site is None and request.headers.get("origin") in self._origins(request):
+            return
         raise RequestForged("another site sent this form")
+
+    def _origins(self, request: Request) -> tuple[str, ...]:
+        """Ours, and where organisations have hosts of their own the one that was asked: no other site can make it ours."""
+        return (self.origin, f"https://{request.headers.get('host')}") if self._own_hosts else (self.origin,)
 
 
 def _short(bound_to: str) -> str:
