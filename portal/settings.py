@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     submission_ca: Path | None = None
     """A PEM file of authorities to check the submission host by; the system's when unset."""
     submission_pin: str = ""
-    """SHA-256 of the submission host's public key in hex, a space between several; it counts alone, or with `submission_ca` both do."""
+    """SHA-256 of the submission host's public key in hex, a space between several; counts alone, or with `submission_ca` both do."""
     mail_domain: str = ""
     """Domain of the return path of notices (`bounce+...@`); the host of `base_url` when unset."""
     http_listen: str = "127.0.0.1:8480"

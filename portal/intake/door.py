@@ -12,7 +12,7 @@ from portal.db import orgs, outbox
 from portal.db.engine import Database
 from portal.intake import Envelope, Limits, Relay, Submission
 from portal.intake.accept import House
-from portal.intake.report import ReportSubmission, return_token
+from portal.intake.report import ReportSubmission, token_of
 from portal.model.errors import MailLoop, PortalError, RecipientIsYours, RecipientRefused, RelayUnknown, SenderNotYours
 from portal.model.events import RelayRefused, SubmissionRefused, Who
 from portal.model.ids import CredentialId
@@ -56,7 +56,7 @@ class IntakeDoor:
 
     def is_own_path(self, rcpt_to: str) -> bool:
         try:
-            return return_token(address(rcpt_to), self._return_domain) is not None
+            return token_of(address(rcpt_to), self._return_domain) is not None
         except ValueError:
             return False
 
@@ -95,7 +95,7 @@ class IntakeDoor:
             who = address(rcpt_to)
         except ValueError:
             raise RecipientRefused("not a mail address") from None
-        token = return_token(who, self._return_domain)
+        token = token_of(who, self._return_domain)
         if token is not None:
             if not await self._is_ours(token):
                 raise RecipientRefused("no mail of ours has this path")

@@ -16,7 +16,7 @@ from portal.intake import Accepted, Envelope, Relay
 from portal.mime.report import MAX_REPORT_BYTES
 from portal.mime.returned import Form, Returned, returned
 from portal.model.events import CodeFailed, Facts, NoticeAnswered, NoticeBounced, PersonNotTold, Who
-from portal.model.links import token_hash
+from portal.model.links import return_token, token_hash
 from portal.model.mails import MailKind
 from portal.model.parties import Address, address
 from portal.sealing.seal import Sealer
@@ -27,7 +27,7 @@ _NOTICES = (MailKind.NOTICE, MailKind.REMINDER)
 _CODES = (MailKind.CODE, MailKind.STAFF_CODE)
 
 
-def return_token(recipient: Address, return_domain: str) -> str | None:
+def token_of(recipient: Address, return_domain: str) -> str | None:
     """The token in one of the portal's own paths; None when it is another address."""
     if recipient.domain != return_domain:
         return None
@@ -59,7 +59,7 @@ class ReportSubmission:
     async def commit(self) -> Accepted:
         found = returned(bytes(self._raw), self._envelope.mail_from, self._domain)
         for one in dict.fromkeys(self._envelope.rcpt_to):
-            token = return_token(address(one), self._domain)
+            token = token_of(address(one), self._domain)
             if token is not None:
                 await self._take(token, found)
         return Accepted(None)
@@ -93,7 +93,8 @@ class ReportSubmission:
                     await outbox.enqueue(changed, undelivered)
             self._wake()
         else:  # about her ways in: the delivery it hangs on has nothing to do with it
-            person = PersonNotTold(**facts, about=job.kind, reason=bounced, staff=job.subject_id)
+            staff = None if delivery else job.subject_id
+            person = PersonNotTold(**facts, about=job.kind, reason=bounced, staff=staff)
             async with self._db.write(person) as told:
                 await outbox.came_back(told, job, f"{found.status} returned by the recipient's mail host".strip())
 
@@ -106,12 +107,27 @@ class ReportSubmission:
         async with self._db.read() as tx:
             sent = [one for one in await outbox.of_delivery(tx, delivery.id) if one.kind == MailKind.POINTER]
         again = any(now - one.made_at < POINT_AGAIN for one in sent)
-        new_id, org_id = self._source.new_id(), delivery.org_id
-        pointer = outbox.job_for(new_id, org_id, MailKind.POINTER, delivery.id, now, subject_id=job.id)
+        pointer = await self._pointer(delivery, job)
         async with self._db.write(NoticeAnswered(**facts, what=found.form, pointed=not again)) as changed:
             if not again:
                 await outbox.enqueue(changed, pointer)
         self._wake()
+
+    async def _pointer(self, delivery: Delivery, answered: outbox.Job) -> outbox.Job:
+        """It has a return path as notices have: by that the relay knows what may go to a host without TLS."""
+        back, job_id, kind = return_token(self._source.random(16)), self._source.new_id(), MailKind.POINTER
+        field = await self._sealer.field(delivery.org_id, job_id, kind.value, back.encode())
+        return outbox.job_for(
+            job_id,
+            delivery.org_id,
+            kind,
+            delivery.id,
+            self._source.now(),
+            subject_id=answered.id,
+            epoch_id=field.epoch_id,
+            payload_sealed=field.sealed,
+            return_hash=token_hash(back),
+        )
 
     async def _wrote(self, delivery: Delivery) -> bool:
         """Whether the mail names the delivery's own recipient as its sender: nobody else is written to."""

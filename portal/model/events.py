@@ -543,7 +543,10 @@ class RecoveryApplied(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class PersonTold(Event):
-    """A mail about a person's own ways in went to one of her addresses. `staff` is her id where it was about the console."""
+    """A mail about a person's own ways in, or one that says where answers are read, went to her.
+
+    `staff` is her id where it was about the console.
+    """
 
     about: str
     host: str

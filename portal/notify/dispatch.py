@@ -132,9 +132,10 @@ class Dispatch:
         if kind is MailKind.POINTER:
             async with self._db.read() as tx:
                 language = await orgs.language_of_message(tx, delivery.message_id)
-            to = await self._recipient(delivery)
-            told = self._told(organisation, language, to, now, job.id)
-            return _Ready("", to, mail_that_points(self._letters, told, f"<{job.subject_id}@{self._domain}>"))
+            to, token = await self._recipient(delivery), (await self._payload(job)).decode()
+            told = self._told(organisation, language, to, now, job.id, token)
+            raw = mail_that_points(self._letters, told, f"<{job.subject_id}@{self._domain}>")
+            return _Ready(f"bounce+{token}@{self._domain}", to, raw)
         return await self._to_sender(kind, job, organisation, delivery, now)
 
     async def _changed(self, job: outbox.Job, organisation: Organisation, now: datetime) -> _Ready:
@@ -244,8 +245,8 @@ class Dispatch:
             sent = CodeSent(**facts, host=host, tls=tls, reply=reply, code_id=job.subject_id or "")
             async with self._db.write(sent) as tx:
                 await outbox.settle(tx, job, done)
-        elif kind is MailKind.CHANGED:
-            about, staff = kind.value, job.subject_id
+        elif kind in (MailKind.CHANGED, MailKind.POINTER):
+            about, staff = kind.value, None if job.delivery_id else job.subject_id
             person_told = PersonTold(**facts, host=host, tls=tls, reply=reply, about=about, staff=staff)
             async with self._db.write(person_told) as tx:
                 await outbox.settle(tx, job, done)
@@ -271,8 +272,9 @@ class Dispatch:
                 if await outbox.settle(tx, job, failed) and kind is MailKind.NOTICE and job.delivery_id:
                     await deliveries.notice_failed(tx, job.delivery_id)
                     await outbox.enqueue(tx, self._news(job, MailKind.UNDELIVERED))
-        elif kind is MailKind.CHANGED:
-            not_told = PersonNotTold(**facts, about=kind.value, reason=reason, staff=job.subject_id)
+        elif kind in (MailKind.CHANGED, MailKind.POINTER):
+            staff = None if job.delivery_id else job.subject_id
+            not_told = PersonNotTold(**facts, about=kind.value, reason=reason, staff=staff)
             async with self._db.write(not_told) as tx:
                 await outbox.settle(tx, job, failed)
         elif kind in (MailKind.CODE, MailKind.TEXT, MailKind.STAFF_CODE):

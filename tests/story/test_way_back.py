@@ -53,14 +53,15 @@ def fields_of(mail: EmailMessage) -> dict[str, str]:
 
 
 async def test_a_person_who_answers_a_notice_is_told_where_answers_are_read(world: World) -> None:
-    """Once a day, at the address of the notice, in its thread, and with the null sender: nothing of what she wrote is kept."""
+    """Once a day, at the address of the notice and in its thread: nothing of what she wrote is kept. Back again, it ends."""
     await world.announce()
     notice, path = world.mail_for(ALICE), reply_path(world)
     for _ in range(2):
         await world.deliver(ANSWER.encode(), to=(path,), sender=ALICE)
         await drain(world)
     pointer = world.mail_for(ALICE)
-    assert (len(world.sink.messages), world.sink.messages[-1].mail_from) == (2, "")
+    assert len(world.sink.messages) == 2
+    assert world.sink.messages[-1].mail_from.startswith("bounce+")
     assert pointer["Auto-Submitted"] == "auto-replied"
     assert pointer["In-Reply-To"] == notice["Message-ID"]
     assert "https://portal.example/" in pointer.get_body(("plain",)).get_content()  # type: ignore[union-attr]
@@ -72,6 +73,10 @@ async def test_a_person_who_answers_a_notice_is_told_where_answers_are_read(worl
     await world.deliver(ANSWER.encode(), to=(str(notice["Reply-To"]),), sender=ALICE)
     await drain(world)
     assert len(world.sink.messages) == 3
+    await bounce(world, world.sink.messages[-1].mail_from)
+    await drain(world)
+    assert len(world.sink.messages) == 3
+    assert (await world.events("PersonNotTold"))[-1].detail == {"about": "pointer", "reason": "bounced 5.1.1"}
     assert "anary" not in repr(await dump(world, without=()))
 
 
