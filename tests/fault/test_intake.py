@@ -96,7 +96,7 @@ async def test_a_portal_killed_in_the_middle_of_a_message_keeps_nothing_of_it(tm
             await client.mail(CAROL)
             await client.rcpt(ALICE)
             await client.execute_command(b"DATA")
-            assert client.transport is not None
+            assert isinstance(client.transport, asyncio.WriteTransport)
             client.transport.write(raw[: len(raw) // 2])
             await asyncio.sleep(0.3)
             await server.kill()
