@@ -6,6 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 DATA ?= demo-data
 UV ?= uv
+FUZZ_SECONDS ?= 60
 
 .PHONY: demo test lint types bench fuzz fault lock migration wheel docs
 
@@ -27,8 +28,9 @@ types: .venv/.dev
 bench: .venv/.dev ## load that also checks what it got back
 	$(BIN)/python -m bench
 
-fuzz: .venv/.dev ## the property tests, with fifty times as many examples
+fuzz: .venv/.fuzz ## the property tests with fifty times as many examples; then each parser under atheris for FUZZ_SECONDS
 	$(BIN)/pytest -m hypothesis --hypothesis-profile=fuzz
+	$(BIN)/python -m tests.fuzz.run $(FUZZ_SECONDS)
 
 fault: .venv/.dev ## the fault tests in their long form: 200 kills, locks beyond every timeout
 	FAULT_LONG=1 $(BIN)/pytest -m fault
@@ -47,6 +49,7 @@ lock: ## the newest packages that pyproject.toml allows; needs uv
 	$(UV) export --quiet --no-header --no-dev --no-emit-project --output-file requirements.lock
 	$(UV) export --quiet --no-header --no-emit-project --output-file requirements-dev.lock
 	$(UV) export --quiet --no-header --only-group build --output-file build.lock
+	$(UV) export --quiet --no-header --only-group fuzz --output-file fuzz.lock
 
 # -- set-up, each step once until what it reads has changed
 
@@ -61,4 +64,8 @@ lock: ## the newest packages that pyproject.toml allows; needs uv
 
 .venv/.dev: requirements-dev.lock | .venv/.run
 	$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.venv/.fuzz: fuzz.lock | .venv/.dev
+	$(PIP) install --require-hashes -r fuzz.lock
 	@touch $@

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import downloads, house, intake, listing, opening, pages, rendering, starting
+from bench import downloads, house, intake, listing, opening, pages, rendering, starting, verdicts
 from bench.house import Prepared
 from bench.lines import Line, Wrong, table
 
@@ -32,6 +32,7 @@ _ROWS: dict[str, Bench] = {
     "download": downloads.download,
     "page": pages.page,
     "list_and_search": listing.list_and_search,
+    "verdicts": verdicts.verdicts,
     "start": starting.start,
 }
 

@@ -30,6 +30,7 @@ from portal.intake import Intake, Limits
 from portal.intake.accept import House as IntakeHouse
 from portal.intake.door import IntakeDoor
 from portal.intake.preparing import Preparing
+from portal.intake.way import Ways
 from portal.keys.keyring import Keyring, KeyringUnwrapper, KeyringWrapper
 from portal.lifecycle.ask import Asking
 from portal.lifecycle.certify import Certificates
@@ -49,6 +50,7 @@ from portal.notify.reminders import Reminders
 from portal.notify.resend import Resend
 from portal.orgs.classes import Classes, Rules
 from portal.orgs.fallback import Fallback
+from portal.orgs.routes import Routes
 from portal.orgs.setup import Setup
 from portal.phone import Texter
 from portal.phone.memory import MemoryTexter
@@ -79,7 +81,11 @@ from portal.signin.stepup import StepUp
 from portal.signin.tell import Tell
 from portal.signin.throttle import Throttle
 from portal.signin.totp import AppCodes
+from portal.transport import Verdicts
+from portal.transport.probe import Probe
 from portal.transport.resolver import Resolver
+from portal.transport.sts import Policies
+from portal.transport.verdicts import Prober, public_only
 from portal.web.csrf import Csrf
 from portal.web.site import Site
 from portal.web.staff.site import StaffSite
@@ -104,6 +110,17 @@ def keyring(settings: Settings) -> Keyring:
 def submission(settings: Settings) -> Submission:
     pins = settings.submission_pin.split()
     return Submission(settings.submission_url, settings.submission_ca, settings.base_host, pins)
+
+
+def resolver(settings: Settings) -> Resolver:
+    return Resolver(settings.name_servers, validating=settings.name_servers_validate)
+
+
+def prober(settings: Settings, source: Source) -> Prober:
+    """What looks at recipients' mail hosts."""
+    names, greeting_name = resolver(settings), settings.smtp_hostname or settings.base_host
+    policies = Policies(names, source.now, public_only)
+    return Prober(names, policies, Probe(greeting_name) if settings.probing else None, source.now)
 
 
 def texter(settings: Settings) -> Texter | None:
@@ -153,6 +170,7 @@ class House:
     renderer: Renderer
     wakes: asyncio.Event
     preparing: Preparing
+    verdicts: Verdicts
     texter: Texter | None = None
 
     def wake(self) -> None:
@@ -179,6 +197,7 @@ class House:
             house,
             self.source,
             Limits(settings.max_message_bytes, settings.max_recipients),
+            Ways(self.db, self.sealer, self.source, self.verdicts),
             credentials_key=self.keyring.secret("credentials"),
             return_domain=settings.return_domain,
         )
@@ -272,6 +291,8 @@ class House:
             person_desk=self.person_desk(fields),
             rules=Rules(db, self.sealer, fields, source),
             fallback=self.fallback,
+            routes=self.routes(fields),
+            probing=settings.probing,
             classes=partial(Classes, db, source),
             setup=partial(Setup, db, source),
             export=partial(Export, db, source),
@@ -331,8 +352,11 @@ class House:
         return NoteSigner(self.settings.base_host, self.keyring.secret("signing"))
 
     def fallback(self, by: By) -> Fallback:
-        names = Resolver(self.settings.name_servers)
-        return Fallback(self.db, self.source, by, self.keyring.secret("credentials"), names)
+        return Fallback(self.db, self.source, by, self.keyring.secret("credentials"), resolver(self.settings))
+
+    def routes(self, fields: Fields | None = None) -> Routes:
+        """Opens small fields: the recipients and domains that the organisation has set a way for."""
+        return Routes(self.db, self.sealer, fields or Fields(self.epochs()), self.source)
 
     def messages(self, fields: Fields | None = None) -> Messages:
         """Opens small fields: the addresses that staff and operators are shown."""
@@ -381,7 +405,11 @@ async def open_house(settings: Settings, source: Source | None = None, *, secret
         stack.push_async_callback(preparing.drain, float(settings.drain_seconds))
         ring.check_there()
         announcer = Announcer(sealer, ring.secret("references"))
-        house = House(settings, source, db, blobs, ring, sealer, announcer, renderer, asyncio.Event(), preparing)
+        looking = prober(settings, source)
+        stack.push_async_callback(looking.close)
+        house = House(
+            settings, source, db, blobs, ring, sealer, announcer, renderer, asyncio.Event(), preparing, looking
+        )
         house.texter = texter(settings)
         await house.check_keys(secret=secret)
         yield house

@@ -14,6 +14,7 @@ from portal.db.revision import head
 from portal.lifecycle.dispose import orphans
 from portal.model.errors import NotFound, PortalError
 from portal.model.ids import BlobKey
+from portal.model.routes import Mode
 from portal.settings import Settings
 
 _STUCK_AFTER = timedelta(hours=1)
@@ -44,6 +45,7 @@ async def examine(settings: Settings) -> list[Finding]:
             ("blobs", look.blobs),
             ("keys", look.keys),
             ("clock", look.clock),
+            ("mail hosts", look.mail_hosts),
             ("submission", lambda: _submission(settings)),
             ("content", look.content),
             ("orphan blobs", look.orphans),
@@ -110,6 +112,17 @@ class _Look:
         if now.year < 2026 or abs(time.time() - now.timestamp()) > 1:
             raise _Wrong(f"the clock says {now.isoformat()}; set it (NTP)")
         return now.isoformat(timespec="seconds")
+
+    async def mail_hosts(self) -> str:
+        """Whether verdicts can be had: what an arbiter's relay is answered by."""
+        async with self._db.read() as tx:
+            relays = [one for org in await orgs.every(tx) for one in await orgs.relays_of(tx, org.id)]
+        if not any(one.mode is Mode.ARBITER and one.disabled_at is None for one in relays):
+            return "no relay is in mode arbiter, so none is looked at"
+        if not self._settings.probing:
+            return "probing is off: relays in mode arbiter bring in greylisted mail too, and mail to hosts that are merely down"
+        trusted = "believed" if self._settings.name_servers_validate else "not asked: set PORTAL_NAME_SERVERS_VALIDATE"
+        return f"are looked at by port 25 as their mail comes; DANE is {trusted}"
 
     async def content(self) -> str:
         """Every blob that a row relies on is there."""

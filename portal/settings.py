@@ -64,7 +64,12 @@ class Settings(BaseSettings):
     oidc_roles: str = ""
     """Which value of that claim gives which role: `portal-admins=admin portal-audit=auditor`. First match counts."""
     name_servers: str = ""
-    """Name servers to ask for proofs of domains: `address` or `address:port`, a space between. Empty: the system's."""
+    """Name servers to ask: `address` or `address:port`, a space between. Empty: the system's."""
+    name_servers_validate: bool = False
+    """Whether these name servers validate DNSSEC and nobody else can write on the path to them (loopback): then DANE counts."""
+    probing: bool = True
+    """Whether the portal tries recipients' mail hosts itself (port 25 out). Off, it takes in all that an arbiter's relay brings for
+    domains that exist: greylisted mail too, and mail to hosts that are merely down. MTA-STS and DANE are not looked at then."""
     http_proxy: str = ""
     """Address of the proxy whose `X-Forwarded-For` counts; with a unix socket it always does."""
     related_origins: str = ""

@@ -12,6 +12,8 @@ from portal.db.migrate import migrate
 from tests.identity.real import install
 from tests.servers import Postgres, postgres
 
+settings.register_profile("short", deadline=None)  # the machine may be busy: what must be fast has a limit of its own
+settings.load_profile("short")
 settings.register_profile("fuzz", max_examples=5000, deadline=None)
 _TESTS = Path(__file__).resolve().parent
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from portal.intake import Accepted, Envelope, Limits, Relay
+from portal.intake import Accepted, Came, Envelope, Limits, Relay
 from portal.model.errors import RelayUnknown
 from portal.model.ids import CredentialId, MessageId, OrgId, RelayId
 
@@ -75,10 +75,11 @@ class FakeIntake:
         self.senders.append(mail_from)
         await self.fail("check_sender")
 
-    async def check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, origin: str) -> None:
+    async def check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, origin: str) -> Came:
         self.recipients.append(rcpt_to)
         if rcpt_to in self.refused_recipients:
             raise self.refused_recipients[rcpt_to]
+        return Came()
 
     async def begin(self, relay: Relay, envelope: Envelope) -> FakeSubmission:
         await self.fail("begin")

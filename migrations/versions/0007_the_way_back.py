@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0007_the_way_back"
-down_revision = "0003_staff"
+down_revision = "0006_verdicts"
 branch_labels = None
 depends_on = None
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from portal.orgs.fallback import Credential
 
 org_app, domain_app, relay_app, policy_app, keys_app = group(), group(), group(), group(), group()
+route_app = group()
+_MODES = "arbiter: it brings what it could not send, the portal says what belongs here; trust: all it brings belongs here; explicit: "
+_MODES += "it brings what senders marked."
 
 
 @org_app.command("add")
@@ -132,6 +135,7 @@ def relay_add(
     certificate: Annotated[
         Path | None, typer.Option(help="The relay's client certificate (PEM), instead of a password.")
     ] = None,
+    mode: Annotated[str, typer.Option(help=_MODES)] = "trust",
 ) -> None:
     """Make a relay's credential. The password is shown once."""
 
@@ -141,7 +145,20 @@ def relay_add(
 
         pin = fingerprint_of(certificate.read_text(encoding="ascii")) if certificate else fingerprint
         found = await Setup(house.db, house.source, operator()).organisation(org)
-        _show_credential(await house.fallback(operator()).add_relay(found, name, pin))
+        _show_credential(await house.fallback(operator()).add_relay(found, name, pin, mode))
+
+    in_house(work)
+
+
+@relay_app.command("mode")
+def relay_mode(relay: str, mode: Annotated[str, typer.Argument(help=_MODES)], org: Org) -> None:
+    """Say how a relay is listened to. Connections that stand go on as they are."""
+
+    async def work(house: "House") -> None:
+        from portal.orgs.setup import Setup
+
+        found = await Setup(house.db, house.source, operator()).organisation(org)
+        await house.fallback(operator()).set_mode(found, relay, mode)
 
     in_house(work)
 
@@ -162,6 +179,7 @@ def relay_list(org: Org) -> None:
             (
                 r.relay_id,
                 known[r.relay_id].name,
+                known[r.relay_id].mode,
                 r.id,
                 r.username or r.fingerprint or "",
                 utc(r.used_at),
@@ -170,7 +188,7 @@ def relay_list(org: Org) -> None:
             )
             for r in rows
         ]
-        show_table(("relay", "name", "credential", "known by", "last used", "from", "disabled"), table)
+        show_table(("relay", "name", "mode", "credential", "known by", "last used", "from", "disabled"), table)
 
     in_house(work)
 
@@ -229,6 +247,95 @@ def _show_credential(made: "Credential") -> None:
         out.print("The password is not kept: note it now.")
     else:
         out.print(f"known by its certificate {made.row.fingerprint}", markup=False)
+
+
+@route_app.command("level")
+def route_level(
+    level: Annotated[str, typer.Argument(help="encrypt, or verify: a trusted certificate for the host's name too.")],
+    org: Org,
+    after_hours: Annotated[
+        int | None,
+        typer.Option(
+            help="Take what a relay keeps bringing for so long, whatever is seen of its hosts. Not given: never."
+        ),
+    ] = None,
+) -> None:
+    """Say what TLS to recipients' mail hosts must be, for their mail not to come to the portal."""
+
+    async def work(house: "House") -> None:
+        from portal.orgs.setup import Setup
+
+        found = await Setup(house.db, house.source, operator()).organisation(org)
+        await house.routes().set_transport(found.id, level, after_hours, operator())
+
+    in_house(work)
+
+
+@route_app.command("look")
+def route_look(
+    domain: Annotated[str, typer.Argument(help="A domain of recipients.")],
+    level: Annotated[str, typer.Option(help="encrypt or verify.")] = "encrypt",
+) -> None:
+    """Look at a domain's mail hosts now, from this machine, and say what would come of its mail."""
+
+    async def work(house: "House") -> None:
+        from portal.model.routes import Level
+
+        try:
+            found = await house.verdicts.verdict(domain, Level(level))
+        except ValueError:
+            raise InputRefused("Give a domain name, and encrypt or verify as the level.") from None
+        for line in found.transcript:
+            out.print(line, markup=False)
+        out.print(f"{found.outcome} by {found.rule}", markup=False)
+
+    in_house(work)
+
+
+@route_app.command("set")
+def route_set(
+    value: Annotated[str, typer.Argument(help="An address, or a domain of recipients.")],
+    route: Annotated[str, typer.Argument(help="always, never, encrypt or verify.")],
+    org: Org,
+) -> None:
+    """Set the way of mail to one recipient or one domain."""
+
+    async def work(house: "House") -> None:
+        from portal.orgs.setup import Setup
+
+        found = await Setup(house.db, house.source, operator()).organisation(org)
+        await house.routes().set(found.id, value, route, operator())
+
+    in_house(work)
+
+
+@route_app.command("list")
+def route_list(org: Org) -> None:
+    """List the ways that are set."""
+
+    async def work(house: "House") -> None:
+        from portal.orgs.setup import Setup
+
+        found = await Setup(house.db, house.source, operator()).organisation(org)
+        hours = f", portal after {found.portal_after_hours} h" if found.portal_after_hours else ""
+        out.print(f"level {found.tls_level}{hours}", markup=False)
+        rows = await house.routes().every(found.id)
+        show_table(("for", "way", "ref"), [(one.value, one.route, one.ref) for one in rows])
+
+    in_house(work)
+
+
+@route_app.command("remove")
+def route_remove(ref: Annotated[str, typer.Argument(help="As `portal route list` shows it.")], org: Org) -> None:
+    """Take a way that is set away again."""
+
+    async def work(house: "House") -> None:
+        from portal.orgs.setup import Setup
+
+        found = await Setup(house.db, house.source, operator()).organisation(org)
+        await house.routes().remove(found.id, ref, operator())
+
+    in_house(work)
 
 
 @policy_app.command("set")

@@ -9,19 +9,21 @@ from datetime import datetime
 
 from portal.clock import Source
 from portal.console import View
-from portal.db import audit, holds, outbox, overview, people
+from portal.db import audit, holds, outbox, overview, people, routes
 from portal.db.audit import Filter, Recorded
 from portal.db.deliveries import Delivery
 from portal.db.engine import Database
 from portal.db.holds import Criteria, Hold
 from portal.db.outbox import Sent
 from portal.db.overview import Line, Wanted
+from portal.db.routes import VerdictRow
 from portal.db.tx import ReadTx
 from portal.model.errors import InputRefused, NotFound
 from portal.model.events import MessagesListed, ReportRead
 from portal.model.ids import DeliveryId, MessageId, OrgId, RecipientId, is_id
 from portal.model.mails import MailKind
 from portal.model.parties import address
+from portal.model.routes import Outcome, Rule
 from portal.sealing import Field
 from portal.sealing.open import Fields
 from portal.sealing.seal import Sealer
@@ -68,6 +70,15 @@ class Moment:
 
 
 @dataclass(frozen=True)
+class Came:
+    """Why a delivery came here: the rule, and the verdict with its transcript where the portal looked."""
+
+    rule: Rule
+    outcome: Outcome | None
+    transcript: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Timeline:
     """One recipient of a message, and what happened, oldest first. `mails` are those to him and about him."""
 
@@ -75,6 +86,7 @@ class Timeline:
     moments: list[Moment]
     mails: list[Sent]
     has_access_code: bool
+    came: Came | None = None
 
     @property
     def viewed(self) -> list[Moment]:
@@ -164,6 +176,7 @@ class Messages:
             held = await holds.of_message(tx, MessageId(message_id)) if lines else []
             relay, kek_id = await overview.came_by(tx, MessageId(message_id)) if lines else ("", "")
             coded = await overview.with_access_code(tx, [one.delivery.id for one in lines])
+            verdicts = await routes.verdicts_of(tx, [one.delivery.id for one in lines])
             mails = {one.delivery.id: await outbox.of_delivery(tx, one.delivery.id) for one in lines}
             events = {one.delivery.id: await _events(tx, one.delivery.id) for one in lines}
         if not lines:
@@ -178,10 +191,20 @@ class Messages:
                 [_moment(event) for event in events[one.delivery.id]],
                 mails[one.delivery.id],
                 one.delivery.id in coded,
+                await self._came(verdicts.get(one.delivery.id)),
             )
             for one in lines
         ]
         return Message(MessageId(message_id), timelines, held, relay, kek_id)
+
+    async def _came(self, row: VerdictRow | None) -> Came | None:
+        if row is None:
+            return None
+        if row.transcript_sealed is None or row.epoch_id is None:
+            return Came(row.rule, row.outcome, ())
+        field = Field(row.epoch_id, row.transcript_sealed)
+        text = (await self._fields.open(row.org_id, row.delivery_id, "verdict", field)).decode()
+        return Came(row.rule, row.outcome, tuple(text.split("\n")))
 
     async def chosen(self, view: View, ids: Sequence[str], query: str = "") -> list[Shown]:
         """The deliveries that an act is for; with `query` the look itself is on record, as when nothing is done yet. Raises NotFound

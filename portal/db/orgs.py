@@ -41,6 +41,7 @@ from portal.model.events import (
 )
 from portal.model.ids import CredentialId, EpochId, KekId, MessageId, OrgId, PolicyId, RelayId
 from portal.model.policy import Policy
+from portal.model.routes import Level, Mode
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,10 @@ class Organisation:
     logo: bytes | None = field(default=None, repr=False)
     notice_words: str | None = None
     device_bound: bool = False
+    tls_level: Level = Level.ENCRYPT
+    """What TLS to recipients' mail hosts must be, for their mail not to come here."""
+    portal_after_hours: int | None = None
+    """After how long what a relay keeps bringing is taken, whatever its recipients' hosts can do; None for never."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class RelayRow:
     name: str
     added_at: datetime
     disabled_at: datetime | None = None
+    mode: Mode = Mode.TRUST
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,8 @@ class CredentialRow:
 
 
 def _organisation(row: Row[Any]) -> Organisation:
-    return Organisation(**{column.name: getattr(row, column.name) for column in organisations.columns})
+    values = {column.name: getattr(row, column.name) for column in organisations.columns}
+    return Organisation(**{**values, "tls_level": Level(row.tls_level)})
 
 
 async def by_slug(tx: ReadTx, slug: str) -> Organisation | None:
@@ -112,7 +119,7 @@ async def every(tx: ReadTx) -> list[Organisation]:
 
 
 async def add(tx: WriteTx[OrganisationAdded], organisation: Organisation) -> None:
-    await tx.change(insert(organisations).values(vars(organisation)))
+    await tx.change(insert(organisations).values({**vars(organisation), "tls_level": organisation.tls_level.value}))
 
 
 _LOOK = Hot(
@@ -358,10 +365,12 @@ _RULES = Hot(
 )
 
 
-async def class_by_rule(db: Database, org_id: OrgId, tag: bytes, sender: bytes, domain: bytes) -> str | None:
-    """The class that a rule names: a tag in the subject comes first, then the sender, then the sender's domain."""
+async def class_by_rule(
+    db: Database, org_id: OrgId, tag: bytes, sender: bytes, domain: bytes
+) -> tuple[str, str] | None:
+    """The rule's kind and the class it names: a tag in the subject comes first, then the sender, then the sender's domain."""
     found = dict(await db.rows(_RULES, org_id=org_id, tag=tag, sender=sender, domain=domain))
-    return next((found[kind] for kind in ("tag", "sender", "domain") if kind in found), None)
+    return next(((kind, found[kind]) for kind in ("tag", "sender", "domain") if kind in found), None)
 
 
 async def set_rule(tx: WriteTx[PolicyRuleSet], rule: Rule) -> None:
@@ -383,7 +392,14 @@ async def rules(tx: ReadTx, org_id: OrgId) -> list[Rule]:
 
 # -- relays
 
-_RELAY_COLUMNS = (relays.c.id, relays.c.org_id, relays.c.name, relay_credentials.c.secret_hash, relay_credentials.c.id)
+_RELAY_COLUMNS = (
+    relays.c.id,
+    relays.c.org_id,
+    relays.c.name,
+    relay_credentials.c.secret_hash,
+    relay_credentials.c.id,
+    relays.c.mode,
+)
 _IN_USE = (relays.c.disabled_at.is_(None), relay_credentials.c.disabled_at.is_(None))
 _KNOWN = select(*_RELAY_COLUMNS).join(relays, relays.c.id == relay_credentials.c.relay_id).where(*_IN_USE)
 _BY_USERNAME = Hot(lambda insert: _KNOWN.where(relay_credentials.c.username == bindparam("username")))
@@ -410,6 +426,7 @@ class KnownRelay:
     name: str
     secret_hash: bytes | None
     credential: CredentialId
+    mode: str
 
 
 _ENABLED = Hot(
@@ -440,7 +457,7 @@ def credential_used(credential: CredentialId, origin: str, at: datetime) -> Stat
 
 
 async def add_relay(tx: WriteTx[RelayAdded], relay: RelayRow, credential: CredentialRow) -> None:
-    await tx.change(insert(relays).values(vars(relay)))
+    await tx.change(insert(relays).values({**vars(relay), "mode": relay.mode.value}))
     await tx.change(insert(relay_credentials).values(vars(credential)))
 
 
@@ -473,7 +490,7 @@ async def set_relay_domains(
 
 async def relays_of(tx: ReadTx, org_id: OrgId) -> list[RelayRow]:
     rows = await tx.rows(select(relays).where(relays.c.org_id == org_id).order_by(relays.c.id))
-    return [RelayRow(**row._mapping) for row in rows]
+    return [RelayRow(**{**row._mapping, "mode": Mode(row.mode)}) for row in rows]
 
 
 async def credentials_of(tx: ReadTx, org_id: OrgId) -> list[CredentialRow]:

@@ -101,6 +101,8 @@ organisations = Table(
     Column("logo", LargeBinary),
     Column("notice_words", Text),
     Column("device_bound", Boolean, nullable=False, server_default="0"),
+    Column("tls_level", String(8), nullable=False, server_default="encrypt"),
+    Column("portal_after_hours", Integer),
     _at("added_at"),
 )
 
@@ -154,12 +156,25 @@ policy_rules = Table(
     _at("set_at"),
 )
 
+recipient_routes = Table(
+    "recipient_routes",
+    metadata,
+    Column("org_id", _ID, ForeignKey("organisations.id"), primary_key=True),
+    Column("value_hash", LargeBinary(32), primary_key=True),
+    Column("kind", String(8), nullable=False),
+    Column("route", String(8), nullable=False),
+    Column("value_sealed", LargeBinary, nullable=False),
+    Column("epoch_id", _ID, ForeignKey("epochs.id"), nullable=False),
+    _at("set_at"),
+)
+
 relays = Table(
     "relays",
     metadata,
     _id(),
     _org(),
     Column("name", String(100), nullable=False),
+    Column("mode", String(8), nullable=False, server_default="trust"),
     _at("added_at"),
     _at("disabled_at", nullable=True),
 )
@@ -304,6 +319,18 @@ deliveries = Table(
     _few("ix_deliveries_asked", "asked_at IS NOT NULL", "org_id", "id", *_SEARCHED, "asked_at"),
     _few("ix_deliveries_unread", _UNREAD, "org_id", "id"),
     _few("ix_deliveries_unread_sender", _UNREAD, "org_id", "sender_hash", "id"),
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("delivery_id", _ID, ForeignKey("deliveries.id"), primary_key=True),
+    _org(),
+    Column("rule", String(16), nullable=False),
+    Column("outcome", String(8)),
+    Column("transcript_sealed", LargeBinary),
+    Column("epoch_id", _ID, ForeignKey("epochs.id")),
+    _at("found_at"),
 )
 
 grants = Table(

@@ -9,6 +9,8 @@ from typing import Protocol
 
 from portal.model.ids import CredentialId, MessageId, OrgId, RelayId
 from portal.model.reports import AskedOfOne
+from portal.model.routes import Mode, Rule
+from portal.transport import Verdict
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,18 @@ class Relay:
     org_id: OrgId
     name: str
     credential: CredentialId
+    mode: Mode = Mode.TRUST
+
+
+@dataclass(frozen=True)
+class Came:
+    """Why a recipient is served here: the rule, and the verdict where the portal looked."""
+
+    rule: Rule = Rule.TRUST
+    verdict: Verdict | None = None
+
+    def __str__(self) -> str:
+        return f"{self.rule} {self.verdict.outcome}" if self.verdict else str(self.rule)
 
 
 @dataclass(frozen=True)
@@ -26,6 +40,7 @@ class Envelope:
     """One transaction as the edge heard it. Addresses as written after MAIL FROM and RCPT TO, without the brackets.
 
     `mail_from` is empty for the null reverse-path (RFC 5321 4.5.5). `queue_id` is what XFORWARD IDENT said, if anything.
+    `came` says why each recipient is served here, in the order of `rcpt_to`.
     """
 
     mail_from: str
@@ -33,6 +48,7 @@ class Envelope:
     origin: str
     queue_id: str | None = None
     smtp_utf8: bool = False
+    came: tuple[Came, ...] = ()
     asked: Mapping[str, AskedOfOne] = field(default_factory=dict)
     """What is wanted of reports (RFC 3461 4.1, 4.2), by recipient as written in `rcpt_to`."""
     envid: str = ""
@@ -84,8 +100,11 @@ class Intake(Protocol):
     async def check_sender(self, relay: Relay, mail_from: str, origin: str) -> None:
         """Raises SenderNotYours. The null reverse-path is let through: `check_recipient` lets it write to own paths only."""
 
-    async def check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, origin: str) -> None:
-        """Raises RecipientRefused."""
+    async def check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, origin: str) -> Came:
+        """Why this recipient is served here. Raises RecipientRefused, LeftToRelay, NobodyThere, NeverHere.
+
+        May take as long as a verdict does, which is some seconds.
+        """
 
     async def begin(self, relay: Relay, envelope: Envelope) -> Submission: ...
 

@@ -13,10 +13,12 @@ from datetime import datetime
 from portal.db import given, messages, orgs, outbox, reports, threads
 from portal.db.engine import Database, Duplicate
 from portal.db.hot import Statement
+from portal.db.routes import VerdictRow, add_verdict
 from portal.db.tx import Change
 from portal.envelope import encode_fields
-from portal.intake import Accepted, Envelope, Relay
+from portal.intake import Accepted, Came, Envelope, Relay
 from portal.intake.preparing import Preparing
+from portal.intake.way import transcript
 from portal.mime.asked import Asked, asked_of
 from portal.mime.cover import Cover
 from portal.mime.heading import answered, heading_of
@@ -27,6 +29,7 @@ from portal.model.errors import (
     ClassUnknown,
     MailLoop,
     NoTexts,
+    NotMarked,
     RecipientOutOfReach,
     RecipientRefused,
     StorageAway,
@@ -37,8 +40,9 @@ from portal.model.events import SubmissionRefused as RefusedEvent
 from portal.model.ids import DeliveryId, MessageId, OrgId, RecipientId, ReplyId, is_id
 from portal.model.mails import MailKind
 from portal.model.parties import Address, address
-from portal.model.policy import DEFAULT_CLASS, Policy, tag_of
+from portal.model.policy import DEFAULT_CLASS, SECURE_TAG, Policy, tag_of
 from portal.model.reports import AskedOfOne, ReportsAsked
+from portal.model.routes import Rule
 from portal.sealing import GrantFor, Holder, Kind, add_grant, chosen
 from portal.sealing.announce import Announcer
 from portal.sealing.chosen import check_code
@@ -93,6 +97,8 @@ class Acceptance:
             if received > MAX_RECEIVED:
                 raise MailLoop(f"{received} Received fields")
             self._wish = await house.wish(relay.org_id, head, cover, answered(head), len(people))
+            if self._wish.marked is False and any(one.rule is Rule.MARKED for one in self._envelope.came):
+                raise NotMarked("neither header nor subject tag")
             await house.check_reach(self._wish, new.values())
         except SubmissionRefused as error:
             await self.abort()
@@ -150,9 +156,11 @@ class Acceptance:
                 retain_until=policy.retain_until(now),
             )
         )
-        for delivery_id, person in zip(ids, people.values(), strict=True):
+        came = self._came()
+        for delivery_id, (who, person) in zip(ids, people.items(), strict=True):
             rows += await self._delivery(delivery_id, person.id, policy, key, sender_hash, language, now)
             rows += await self._given(delivery_id, person.id, now)
+            rows += await self._verdict(delivery_id, came[who], now)
         rows += await self._reports(message_id, cover.message_id, dict(zip(people, ids, strict=True)))
         if wish.thread:
             rows.append(threads.keep(org_id, wish.thread, wish.needs, now))
@@ -164,6 +172,7 @@ class Acceptance:
             message_id=message_id,
             origin=self._envelope.origin,
             deliveries=tuple(ids),
+            came_by=tuple(str(came[who]) for who in people),
             policy=f"{policy.name} {policy.version}",
             size=self._stream.size,
             queue_id=self._envelope.queue_id,
@@ -224,6 +233,23 @@ class Acceptance:
         row = {"message_id": message_id, "org_id": org_id, "success": success, "receipt": receipt}
         return [reports.add(**row, sealed=field.sealed, epoch_id=field.epoch_id)]
 
+    def _came(self) -> dict[Address, Came]:
+        """Why each recipient is served here; of one who stands twice, the first."""
+        envelope = self._envelope
+        came = envelope.came or (Came(),) * len(envelope.rcpt_to)
+        return dict(zip(map(address, reversed(envelope.rcpt_to)), reversed(came), strict=True))
+
+    async def _verdict(self, delivery_id: DeliveryId, came: Came, now: datetime) -> list[Statement]:
+        """The row that says why; none for what a trusted relay brought."""
+        if came.rule is Rule.TRUST:
+            return []
+        org_id, found = self._relay.org_id, came.verdict
+        row = VerdictRow(delivery_id, org_id, came.rule, None, None, None, now)
+        if found is not None:
+            field = await self._house.sealer.field(org_id, delivery_id, "verdict", transcript(found).encode())
+            row = VerdictRow(delivery_id, org_id, came.rule, found.outcome, field.sealed, field.epoch_id, found.at)
+        return [add_verdict(row)]
+
     async def _given(self, delivery_id: DeliveryId, recipient_id: RecipientId, now: datetime) -> list[Statement]:
         """The rows of what the sender gives this recipient to sign in with."""
         org_id, wish, sealer = self._relay.org_id, self._wish, self._house.sealer
@@ -254,6 +280,8 @@ class Wish:
     needs: Assurance
     code_hash: str | None = dataclass_field(repr=False)
     thread: bytes | None
+    marked: bool
+    """Whether the sender marked the message for the portal: by an X-Portal header, or by a tag in the subject that means that."""
     receipt: bool = False
     """The sender asks for a read receipt, and the class allows it."""
 
@@ -325,7 +353,8 @@ class House:
             raise AskedMalformed("a phone number for several recipients")
         if asked.phone is not None and not self._texts:
             raise NoTexts("no provider of texts")
-        ruled = None if asked.cls else await self._class_by_rule(org_id, cover)
+        kind, ruled = (None if asked.cls else await self._class_by_rule(org_id, cover)) or ("", None)
+        marked = asked != Asked() or kind == "tag" or tag_of(cover.heading.subject) == SECURE_TAG
         found = await orgs.policy_in_force(self.db, org_id, asked.cls or ruled or DEFAULT_CLASS)
         if found is None and asked.cls is None:
             raise RecipientRefused(f"organisation {org_id} has no policy {DEFAULT_CLASS}")
@@ -337,10 +366,10 @@ class House:
         message_id = cover.message_id
         thread = self.sealer.index(org_id, "thread", message_id) if message_id else None
         receipt = policy.receipts and asks_receipt(head, cover.sender)
-        return Wish(asked, policy, language, max(policy.assurance, floor), code_hash, thread, receipt)
+        return Wish(asked, policy, language, max(policy.assurance, floor), code_hash, thread, marked, receipt)
 
-    async def _class_by_rule(self, org_id: OrgId, cover: Cover) -> str | None:
-        """The class that the organisation's own rules name for this subject or sender."""
+    async def _class_by_rule(self, org_id: OrgId, cover: Cover) -> tuple[str, str] | None:
+        """The kind of the organisation's own rule for this subject or sender, and the class it names."""
         sender = address(cover.sender)
         values = {"tag": tag_of(cover.heading.subject), "sender": str(sender), "domain": sender.domain}
         hashed = {kind: self.sealer.index(org_id, f"rule {kind}", value) for kind, value in values.items()}

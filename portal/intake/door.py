@@ -1,6 +1,7 @@
 """What the mail edge asks before and around a message: who the relay is, whether sender and recipients may use it.
 
-This is the `intake.Intake` that the edge is given. Every refusal is on record.
+Whether a recipient is a case for the portal decides its way (way.py). This is the `intake.Intake` that the edge is given. Every
+refusal is on record.
 """
 
 import hmac
@@ -10,14 +11,16 @@ from datetime import datetime, timedelta
 from portal.clock import Source
 from portal.db import orgs, outbox
 from portal.db.engine import Database
-from portal.intake import Envelope, Limits, Relay, Submission
+from portal.intake import Came, Envelope, Limits, Relay, Submission
 from portal.intake.accept import House
 from portal.intake.report import ReportSubmission, token_of
+from portal.intake.way import Ways
 from portal.model.errors import MailLoop, PortalError, RecipientIsYours, RecipientRefused, RelayUnknown, SenderNotYours
 from portal.model.events import RelayRefused, SubmissionRefused, Who
 from portal.model.ids import CredentialId
 from portal.model.links import keyed_hash, token_hash
 from portal.model.parties import address
+from portal.model.routes import Mode
 
 _SEEN_EVERY = timedelta(minutes=1)
 
@@ -26,10 +29,18 @@ class IntakeDoor:
     """See the module."""
 
     def __init__(
-        self, db: Database, house: House, source: Source, limits: Limits, *, credentials_key: bytes, return_domain: str
+        self,
+        db: Database,
+        house: House,
+        source: Source,
+        limits: Limits,
+        ways: Ways,
+        *,
+        credentials_key: bytes,
+        return_domain: str,
     ) -> None:
         self.limits = limits
-        self._db, self._house, self._source = db, house, source
+        self._db, self._house, self._source, self._ways = db, house, source, ways
         self._key, self._return_domain = credentials_key, return_domain
         self._seen: dict[CredentialId, datetime] = {}
 
@@ -52,7 +63,7 @@ class IntakeDoor:
         if credential not in self._seen or now - self._seen[credential] > _SEEN_EVERY:
             self._seen[credential] = now
             await self._db.note(orgs.credential_used(credential, origin, now))
-        return Relay(known.id, known.org_id, known.name, credential)
+        return Relay(known.id, known.org_id, known.name, credential, Mode(known.mode))
 
     def is_own_path(self, rcpt_to: str) -> bool:
         try:
@@ -83,14 +94,14 @@ class IntakeDoor:
             await self.refuse(relay, origin, "MailLoop")
             raise MailLoop("mail of the portal itself came back; the relay needs a transport of its own for it")
 
-    async def check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, origin: str) -> None:
+    async def check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, origin: str) -> Came:
         try:
-            await self._check_recipient(mail_from, rcpt_to)
+            return await self._check_recipient(relay, mail_from, rcpt_to)
         except PortalError as error:
             await self.refuse(relay, origin, type(error).__name__)
             raise
 
-    async def _check_recipient(self, mail_from: str, rcpt_to: str) -> None:
+    async def _check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str) -> Came:
         try:
             who = address(rcpt_to)
         except ValueError:
@@ -99,22 +110,25 @@ class IntakeDoor:
         if token is not None:
             if not await self._is_ours(token):
                 raise RecipientRefused("no mail of ours has this path")
-            return
+            return Came()
         if not mail_from or who.domain == self._return_domain:
             raise RecipientRefused(
                 "reports go to the path of a mail of ours, and at the portal's own domain there is nobody else"
             )
         if await orgs.owner_of_domain(self._db, who.domain):
             raise RecipientIsYours("a sender domain can't be a recipient's")
+        return await self._ways.of(relay, address(mail_from), who)
 
     async def _is_ours(self, token: str) -> bool:
         async with self._db.read() as tx:
             return await outbox.by_return_hash(tx, token_hash(token)) is not None
 
     async def begin(self, relay: Relay, envelope: Envelope) -> Submission:
-        people = tuple(one for one in envelope.rcpt_to if not self.is_own_path(one))
+        came = envelope.came or (Came(),) * len(envelope.rcpt_to)
+        people = [pair for pair in zip(envelope.rcpt_to, came, strict=True) if not self.is_own_path(pair[0])]
         if people:  # whoever sends a message to people and to a path of ours means the people
-            return await self._house.accept(relay, replace(envelope, rcpt_to=people))
+            to, why = zip(*people, strict=True)
+            return await self._house.accept(relay, replace(envelope, rcpt_to=to, came=why))
         house = self._house
         return ReportSubmission(self._db, house.sealer, relay, envelope, self._return_domain, house.wake)
 

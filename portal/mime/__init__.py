@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-VERSION = 1
+VERSION = 2
 """Of parser and sanitiser together: a rendition with another one is made anew on its next view."""
 
 
@@ -34,7 +34,8 @@ class Part:
     """An attachment: `id` is `1`, `2`, ... in order; `name` is safe for any file system; `size` counts decoded bytes.
 
     `media_type` is what the bytes are by their own signature where that is on the allow-list (png, jpeg, gif, webp, pdf),
-    else `application/octet-stream`. `declared` is what the mail said.
+    else `application/octet-stream`. `declared` is what the mail said. `kind` is a word for what people would not know by its
+    type (portal/mime/kinds.py), or nothing. `within` is the id of the message in the message it came with, or nothing.
     """
 
     id: str
@@ -42,14 +43,93 @@ class Part:
     media_type: str
     declared: str
     size: int
+    kind: str = ""
+    within: str = ""
+
+
+@dataclass(frozen=True)
+class Enclosed:
+    """A further document of the mail, shown below its first one: a message in the message, or more of its own words.
+
+    `part` is the id of the attachment that holds a message whole; more words of the mail have none, and no heading.
+    `within` is the id of the message around it, or nothing. `html` is a document of its own, never joined with another's (EFAIL).
+    """
+
+    part: str
+    within: str
+    heading: Heading | None
+    text: str
+    html: str | None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A time as a calendar says it: `at` is the wall clock (naive) in `zone`, a name, `UTC`, or nothing for wherever one is."""
+
+    at: datetime
+    zone: str
+    all_day: bool
+
+
+@dataclass(frozen=True)
+class Event:
+    """What the calendar in attachment `part` says (RFC 5545, 5546). Plain texts, empty where it says nothing.
+
+    `method` is `request`, `cancel`, `reply` or another in lower case; `answer` is what a reply says: `accepted`, `declined` or
+    `tentative`. `ends` of whole days is the last of them.
+    """
+
+    part: str
+    method: str
+    what: str
+    begins: Moment | None
+    ends: Moment | None
+    repeats: bool
+    where: str
+    organiser: str
+    people: tuple[str, ...]
+    notes: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """The person or place in the vCard of attachment `part` (RFC 6350): a name, and lines with what else it says."""
+
+    part: str
+    name: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What attachment `part` reports of a mail to `recipient`, by whoever wrote it: nobody vouches for it.
+
+    `action` is one of RFC 3464 2.3.3 (`failed`, `delayed`, `delivered`, `relayed`, `expanded`) or RFC 8098 3.2.6.2 (`displayed`,
+    `deleted`, ...); `status` a code like `5.1.1`; `reason` what the mail host said.
+    """
+
+    part: str
+    recipient: str
+    action: str
+    status: str
+    reason: str
+
+
+Told = Event | Card | Report
 
 
 @dataclass(frozen=True)
 class Rendition:
     """All that is shown of a mail. `html` is a body fragment made harmless, or None where the mail has only text.
 
+    `told` says in fields what machine-readable attachments say; `enclosed` are further documents, in order, an outer one before
+    its inner.
+
     `problems` holds codes for what could not be read: `unparsable`, `too-many-parts`, `too-deep`, `bad-encoding`,
-    `picture-left-out`, `html-left-out`, `remote-left-out`, `text-cut` (all of it is then an attachment).
+    `picture-left-out`, `html-left-out`, `remote-left-out`, `text-cut` (all of it is then an attachment), `part-unread` (an
+    attachment of a kind that is shown otherwise is not), `other-program` (what only another program can take
+    out: S/MIME, PGP).
     With `unparsable` the original is kept and nothing else is shown.
     """
 
@@ -59,6 +139,8 @@ class Rendition:
     html: str | None
     parts: tuple[Part, ...]
     problems: tuple[str, ...] = field(default=())
+    told: tuple[Told, ...] = field(default=())
+    enclosed: tuple[Enclosed, ...] = field(default=())
 
 
 @dataclass(frozen=True)

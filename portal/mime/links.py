@@ -1,7 +1,10 @@
-"""Where a link of a mail may lead, and where it really leads."""
+"""Where a link of a mail may lead, where it really leads, and whether its words say something else."""
 
 import re
+import unicodedata
 from urllib.parse import quote, unquote
+
+from portal.mime.words import plain
 
 # What nearly all links look like, and nothing that needs a second look.
 _ORDINARY = re.compile(
@@ -14,6 +17,12 @@ _MAIL = re.compile(r"mailto:[A-Za-z0-9.!#$%&'*+/=?^_`{|}~@,; -]{1,1000}\Z", re.I
 _IGNORED = re.compile(r"[\t\r\n]+")
 _TO_ESCAPE = re.compile(r"[\x00-\x20\x7f\xa0\"<>\\^`{|}]")
 _MAX_CHARS = 8000
+# What people take for an address: with its scheme whatever follows, without it names with a dot before the last one.
+_CLAIM = re.compile(
+    r"(?:https?|ftp)://?([^\s/?#]{1,300})|((?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24})(?![\w@])", re.IGNORECASE
+)
+# Letters of Latin-1 and Latin Extended-A: those that are a plain letter with a mark, and nothing else, are read as what they are.
+_MARKED_LETTERS = re.compile("[ß\u00e0-\u017f]")
 
 
 def target(href: str) -> tuple[str, str] | None:
@@ -36,12 +45,54 @@ def target(href: str) -> tuple[str, str] | None:
     return f"{found[1].lower()}://{host}{rest}", host
 
 
+def disguised(words: str, host: str) -> bool:
+    """Whether the words of a link name another host than the one it leads to; `host` is what `target` gave."""
+    name = host.rpartition("@")[2].partition(":")[0]
+    claims = {(claim[1] or claim[2]).lower() for claim in _CLAIM.finditer(_seen(words))}
+    return any(not _is_same(claim, name) for claim in claims)
+
+
+def shown(host: str) -> str:
+    """A host as people read it. One with letters that may be taken for others (any but a-z with an accent) stays an A-label."""
+    if "xn--" not in host:
+        return host
+    import idna  # here: few mails have such a link
+
+    try:
+        name = idna.decode(host)
+    except UnicodeError:
+        return host
+    rest = _MARKED_LETTERS.sub(lambda sign: unicodedata.normalize("NFD", sign[0].replace("ß", "ss"))[0], name)
+    return name if rest.isascii() else host
+
+
+def _seen(words: str) -> str:
+    """The words as they look: without what is invisible, and signs of other widths as the usual ones."""
+    return plain(unicodedata.normalize("NFKC", words.replace("\u00ad", "")), len(words)).replace("\u3002", ".")
+
+
+def _is_same(claim: str, name: str) -> bool:
+    claimed = _ascii_host(claim.rpartition("@")[2].rstrip(".,;:!)]>"))
+    if claimed is None:
+        return False
+    claimed = claimed.partition(":")[0].removeprefix("www.")
+    return name == claimed or name.endswith(f".{claimed}")
+
+
 def _ascii_host(text: str) -> str | None:
     if len(text) > 300:
         return None
     try:
-        name = text.lower() if text.isascii() else text.encode("idna").decode("ascii").lower()
+        name = text.lower() if text.isascii() else _a_labels(text)
     except UnicodeError:
         return None
     found = _HOST.match(name)
     return name if found and len(found[1]) <= 253 else None
+
+
+def _a_labels(text: str) -> str:
+    """As browsers write it (UTS 46, non-transitional): `straße.example` is not `strasse.example`."""
+    import idna  # here: few mails have such a link
+
+    host, colon, port = text.partition(":")
+    return idna.encode(host, uts46=True).decode("ascii").lower() + colon + port

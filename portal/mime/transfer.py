@@ -5,11 +5,15 @@ import re
 
 from portal.mime.fields import Raw
 
+AS_IT_IS = ("", "7bit", "8bit", "binary")
+"""The encodings that change nothing."""
+
 _SIGNS = bytes(range(65, 91)) + bytes(range(97, 123)) + b"0123456789+/="
 _BASE64 = _SIGNS + b" \t\r\n"
 _NOT_BASE64 = bytes(set(range(256)) - set(_SIGNS))
 _PIECE_BYTES = 1024 * 1024
 _PADDING = re.compile(rb"=+")
+_PADDED_BREAK = re.compile(rb"=[ \t]+\r?\n")  # RFC 2045 6.7 (3): transports add spaces, which are no text
 _BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]*\r?\n|[ \t]*\Z)")
 
 
@@ -19,8 +23,8 @@ def decoded(raw: Raw, start: int, end: int, encoding: str) -> tuple[bytes, bool]
         return _base64(memoryview(raw)[start:end])
     body = bytes(memoryview(raw)[start:end])
     if encoding == "quoted-printable":
-        return binascii.a2b_qp(body), _BAD_ESCAPE.search(body) is None
-    return body, encoding in ("", "7bit", "8bit", "binary")
+        return binascii.a2b_qp(_PADDED_BREAK.sub(b"=\n", body)), _BAD_ESCAPE.search(body) is None
+    return body, encoding in AS_IT_IS
 
 
 def _base64(body: memoryview) -> tuple[bytes, bool]:

@@ -160,6 +160,31 @@ class RecipientRefused(SubmissionRefused):
     say = "This recipient can't be served here."
 
 
+class LeftToRelay(SubmissionRefused):
+    """TLS to the recipient's host works, or nothing is proved: the mail stays in the relay's queue and is sent from there."""
+
+    transient = True
+    say = "This recipient's mail host takes mail over TLS, or is only away: keep the mail and send it there."
+
+
+class NobodyThere(SubmissionRefused):
+    """The recipient's domain does not exist, or takes no mail (RFC 7505)."""
+
+    say = "There is no such domain, or it takes no mail."
+
+
+class NeverHere(SubmissionRefused):
+    """The organisation has set that this recipient gets no portal messages."""
+
+    say = "This recipient gets no portal messages: the organisation has set so. Send the mail another way."
+
+
+class NotMarked(SubmissionRefused):
+    """The relay brings marked messages only, and nothing in this one marks it."""
+
+    say = "This message is not marked for the portal: write [secure] into its subject, or set X-Portal-Class."
+
+
 class RecipientIsYours(SubmissionRefused):
     """The recipient is in a sender domain of the portal: a loop, or mail that should have stayed inside."""
 

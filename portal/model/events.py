@@ -193,6 +193,39 @@ class RelayAdded(Event):
 
     relay: str
     by_certificate: bool
+    mode: str = "trust"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelayModeSet(Event):
+    """How a relay is listened to from now on: `arbiter`, `trust` or `explicit`."""
+
+    relay: str
+    mode: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransportSet(Event):
+    """What an organisation asks of TLS to recipients' mail hosts, and after how many hours it takes what its relay keeps bringing."""
+
+    level: str
+    portal_after_hours: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipientRouteSet(Event):
+    """A recipient or a domain always or never gets portal messages from now on, or has a level of its own. `value` is a keyed hash."""
+
+    kind_of_value: str
+    value: str
+    route: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipientRouteRemoved(Event):
+    """Such a setting was taken away."""
+
+    value: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,6 +286,8 @@ class MessageAccepted(Event):
     deliveries: tuple[str, ...]
     policy: str
     size: int
+    came_by: tuple[str, ...] = ()
+    """Why each delivery came here, in their order: the rule, and the verdict where there was one, such as `mta-sts portal`."""
     queue_id: str | None = None
     needs: int = 1
     """What opening it needs: the class's level, or the floor of the thread it belongs to."""

@@ -9,6 +9,8 @@ from portal.model.errors import InputRefused
 from portal.model.ids import OrgId, PolicyId
 
 DEFAULT_CLASS = "default"
+SECURE_TAG = "secure"
+"""The subject tag that marks a message for the portal without any rule."""
 _TAG = re.compile(r"\[([^\[\]]{1,40})\]")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from portal.clock import Source
-from portal.db import orgs, overview
+from portal.db import orgs, overview, routes
 from portal.db.engine import Database, Duplicate
 from portal.db.orgs import Claim, CredentialRow, Domain, Organisation, RelayRow
 from portal.db.overview import Act
@@ -28,10 +28,12 @@ from portal.model.events import (
     RelayCredentialDisabled,
     RelayDisabled,
     RelayDomainsSet,
+    RelayModeSet,
 )
 from portal.model.ids import CredentialId, OrgId, RelayId
 from portal.model.links import keyed_hash
 from portal.model.parties import domain_name
+from portal.model.routes import Mode
 from portal.transport import Names
 
 MOST_AT_ONCE = 2
@@ -164,15 +166,19 @@ class Fallback:
 
     # -- relays and their credentials
 
-    async def add_relay(self, org: Organisation, name: str, fingerprint: str | None) -> Credential:
+    async def add_relay(
+        self, org: Organisation, name: str, fingerprint: str | None, mode: str = Mode.TRUST
+    ) -> Credential:
         """Makes a relay with its first credential: a password, or a client certificate's fingerprint. Raises InputRefused."""
         name = " ".join(name.split())
         if not 1 <= len(name) <= 100 or not name.isprintable():
             raise InputRefused("Give the relay a name of up to 100 characters.", "name")
         now = self._source.now()
-        relay = RelayRow(RelayId(self._source.new_id()), org.id, name, now)
+        relay = RelayRow(RelayId(self._source.new_id()), org.id, name, now, mode=_mode(mode))
         row, password = self._credential(org, relay.id, fingerprint)
-        event = RelayAdded(**self._by.facts(now, org.id), relay=relay.id, by_certificate=password is None)
+        event = RelayAdded(
+            **self._by.facts(now, org.id), relay=relay.id, by_certificate=password is None, mode=relay.mode
+        )
         try:
             async with self._db.write(event) as tx:
                 await orgs.add_relay(tx, relay, row)
@@ -244,6 +250,15 @@ class Fallback:
         async with self._db.write(event) as changed:
             await orgs.set_relay_domains(changed, org.id, relay.id, chosen)
 
+    async def set_mode(self, org: Organisation, relay_id: str, mode: str) -> None:
+        """Says how a relay is listened to: `arbiter`, `trust` or `explicit`; connections that stand go on as they are. Raises
+        InputRefused."""
+        relay, _ = await self.relay(org, relay_id)
+        wanted = _mode(mode)
+        event = RelayModeSet(**self._by.facts(self._source.now(), org.id), relay=relay.id, mode=wanted)
+        async with self._db.write(event) as changed:
+            await routes.set_mode(changed, relay.id, wanted)
+
     async def relay(self, org: Organisation, relay_id: str) -> tuple[RelayRow, list[CredentialRow]]:
         """A relay with its credentials. Raises InputRefused when the organisation has no such relay."""
         async with self._db.read() as tx:
@@ -252,6 +267,13 @@ class Fallback:
         if found is None:
             raise InputRefused(f"{org.slug} has no relay {relay_id[:40]}; `portal relay list` names them.")
         return found, credentials
+
+
+def _mode(text: str) -> Mode:
+    try:
+        return Mode(text)
+    except ValueError:
+        raise InputRefused("A relay's mode is arbiter, trust or explicit.", "mode") from None
 
 
 def _domain(text: str) -> str:

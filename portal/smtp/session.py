@@ -7,7 +7,7 @@ intake's commit: with it the message is ours (RFC 5321 4.1.1.4). A commit once b
 import asyncio
 from dataclasses import replace
 
-from portal.intake import Envelope, Intake, Relay, Submission
+from portal.intake import Came, Envelope, Intake, Relay, Submission
 from portal.model.errors import (
     MessageTooLarge,
     RelayUnknown,
@@ -60,7 +60,7 @@ class Session(Wire):
     def _end_transaction(self) -> None:
         self._mail: Mail | None = None
         self._checked: set[str] = set()
-        self._recipients: list[str] = []
+        self._recipients: list[tuple[str, Came]] = []
         self._asked: dict[str, AskedOfOne] = {}
         self._queue_id: str | None = None  # lives as long as a transaction: Postfix tells it before each MAIL
         self._overcrowded = False
@@ -153,8 +153,8 @@ class Session(Wire):
         if sender not in self._checked:
             await self._intake.check_sender(self._relay, sender, self.origin)
             self._checked.add(sender)
-        await self._intake.check_recipient(self._relay, self._mail.address, recipient.address, self.origin)
-        self._recipients.append(recipient.address)
+        came = await self._intake.check_recipient(self._relay, self._mail.address, recipient.address, self.origin)
+        self._recipients.append((recipient.address, came))
         self._asked[recipient.address] = AskedOfOne(recipient.notify, recipient.orcpt)
         await self.say(replies.RECIPIENT_OK)
 
@@ -178,8 +178,9 @@ class Session(Wire):
         await self.say(answer)
 
     def _envelope(self, mail: Mail) -> Envelope:
-        to, asked = tuple(self._recipients), dict(self._asked)
-        return Envelope(mail.address, to, self.origin, self._queue_id, mail.smtp_utf8, asked, mail.envid)
+        recipients, came = tuple(zip(*self._recipients, strict=True))
+        asked, utf8 = dict(self._asked), mail.smtp_utf8
+        return Envelope(mail.address, recipients, self.origin, self._queue_id, utf8, came, asked, mail.envid)
 
     async def _take(self, submission: Submission) -> Reply:
         received = None

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from portal.db.audit import Seen
-from portal.mime import Part
+from portal.mime import Card, Event, Heading, Part, Report
 from portal.model.access import Purpose, Reader
 from portal.model.errors import NoLongerReadable, NotFound
 from portal.model.ids import DeliveryId, ReplyId, is_id
@@ -50,6 +50,26 @@ class Linked:
     size: int
     href: str
     sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What machine-readable attachments say, by kind."""
+
+    events: Sequence[Event]
+    cards: Sequence[Card]
+    reports: Sequence[Report]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A message in the message, or more of its own words: then it has no heading."""
+
+    heading: Heading | None
+    text: str
+    body_href: str | None
+    said: Said
+    parts: Sequence[Linked]
 
 
 @dataclass(frozen=True)
@@ -128,7 +148,9 @@ async def message(visit: Visit) -> Response:
         heading=view.cover.heading,
         text=view.rendition.text,
         body_href=f"{base}/body" if view.rendition.html is not None else None,
-        parts=[_linked(part, base) for part in view.rendition.parts],
+        parts=[_linked(part, base) for part in view.rendition.parts if not part.within],
+        said=_said(view, ""),
+        enclosed=_enclosed(view, base),
         problems=view.rendition.problems,
         replies=[answer(one, base) for one in view.replies],
         reply_href=f"{base}/reply" if view.stored.reply_allowed else None,
@@ -156,7 +178,31 @@ def item_of(view: View, wanted: DeliveryId) -> Item:
 
 
 def _linked(part: Part, base: str) -> Linked:
-    return Linked(part.name, part.media_type, part.size, f"{base}/parts/{part.id}")
+    return Linked(part.name, part.kind or part.media_type, part.size, f"{base}/parts/{part.id}")
+
+
+def _enclosed(view: View, base: str) -> list[Document]:
+    return [
+        Document(
+            heading=one.heading,
+            text=one.text,
+            body_href=f"{base}/body?document={number}" if one.html is not None else None,
+            said=_said(view, one.part) if one.part else Said((), (), ()),
+            parts=[_linked(part, base) for part in view.rendition.parts if one.part and part.within == one.part],
+        )
+        for number, one in enumerate(view.rendition.enclosed, 1)
+    ]
+
+
+def _said(view: View, within: str) -> Said:
+    """What is said by the attachments of the message itself, or of a message in it."""
+    own = {part.id for part in view.rendition.parts if part.within == within}
+    told = [one for one in view.rendition.told if one.part in own]
+    return Said(
+        [one for one in told if isinstance(one, Event)],
+        [one for one in told if isinstance(one, Card)],
+        [one for one in told if isinstance(one, Report)],
+    )
 
 
 def answer(reply: SentReply, base: str) -> Answer:
@@ -226,18 +272,31 @@ async def receipt(visit: Visit) -> Response:
 
 async def body(visit: Visit) -> Response:
     view = await visit.site.reading.message(await visit.reader(), delivery_id(visit), Purpose.BODY)
-    if view.rendition.html is None:
+    clean, heading = _document(view, visit.request.query_params.get("document", ""))
+    if clean is None:
         raise NotFound("this message has no HTML")
-    html = Markup(view.rendition.html)  # noqa: S704 - made harmless by portal/mime/clean.py, and behind a CSP of its own
+    html = Markup(clean)  # noqa: S704 - made harmless by portal/mime/clean.py, and behind a CSP of its own
     # On its own page nobody asks for its height. Where no script may run, a browser follows no refresh either: in the
     # frame our page's frame-src stops one, alone nothing else would.
     framed = visit.request.headers.get("sec-fetch-dest") == "iframe"
-    context = {"html": html, "subject": view.cover.heading.subject, "script": framed}
+    easy = visit.request.query_params.get("view") == "easy"
+    context = {"html": html, "subject": heading.subject, "script": framed, "easy": easy}
     policy = _framed() if framed else printed_mail()
     return HTMLResponse(
         visit.site.pages.render("recipient/body.html", visit.language, context),
         headers={"content-security-policy": policy, "cross-origin-opener-policy": "unsafe-none"},
     )
+
+
+def _document(view: View, number: str) -> tuple[str | None, Heading]:
+    """The HTML of one document, alone, and the heading it stands under: the message's own, or that of `enclosed` by its number."""
+    if not number:
+        return view.rendition.html, view.cover.heading
+    wanted = int(number) if number.isascii() and number.isdigit() and len(number) <= 3 else 0
+    if not 0 < wanted <= len(view.rendition.enclosed):
+        raise NotFound("no such document in the message")
+    found = view.rendition.enclosed[wanted - 1]
+    return found.html, found.heading or view.cover.heading
 
 
 async def printed(visit: Visit) -> Response:
@@ -250,6 +309,8 @@ async def printed(visit: Visit) -> Response:
         "text": view.rendition.text,
         "org": visit.organisation(),
         "parts": view.rendition.parts,
+        "said": _said(view, ""),
+        "enclosed": _enclosed(view, ""),
         "printed_at": visit.site.source.now(),
     }
     page = visit.site.pages.render("recipient/print.html", visit.language, context)

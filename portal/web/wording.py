@@ -15,6 +15,7 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
+from portal.mime import Event, Moment
 from portal.web.languages import catalogue, dates, direction, mark
 
 _KINDS: Mapping[str, str] = {
@@ -25,7 +26,17 @@ _KINDS: Mapping[str, str] = {
     "application/vnd.ms-excel": mark("Spreadsheet"),
     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": mark("Spreadsheet"),
     "message/rfc822": mark("Email"),
+    "message": mark("Email"),
     "text/calendar": mark("Calendar entry"),
+    "calendar": mark("Calendar entry"),
+    "contact": mark("Contact card"),
+    "report": mark("Delivery report"),
+    "smime-signed": mark("Signed email (S/MIME), signature not checked"),
+    "smime-encrypted": mark("Encrypted email (S/MIME)"),
+    "pgp-encrypted": mark("Encrypted email (PGP)"),
+    "signature": mark("Digital signature, not checked"),
+    "key": mark("Key for encrypted email (PGP)"),
+    "outlook": mark("Outlook file (winmail.dat)"),
     "text/csv": mark("Spreadsheet"),
     "image": mark("Picture"),
     "audio": mark("Sound"),
@@ -39,8 +50,7 @@ _UNITS = ("bytes", "KB", "MB", "GB")
 def datetime(context: Context, at: clock.datetime) -> str:
     """ "21 November 2026, 10:42", in the zone of the page; UTC is said."""
     local, zone = _local(context, at)
-    comma = "،" if context["lang"] == "ar" else ","
-    return f"{_long(local.date(), context['lang'])}{comma} {_time(local)}{zone}"
+    return f"{_said(context, local)}{zone}"
 
 
 @pass_context
@@ -66,6 +76,27 @@ def clock_time(context: Context, at: clock.datetime) -> str:
     """ "10:42", in the zone of the page; UTC is said."""
     local, zone = _local(context, at)
     return f"{_time(local)}{zone}"
+
+
+@pass_context
+def appointment(context: Context, event: Event) -> str:
+    """ "21 November 2026, 10:42 - 11:30 (Europe/Berlin)": the clock of the calendar's own zone, which is named as it names it.
+
+    A time in UTC is said on the page's clock, with that clock's zone.
+    """
+    if event.begins is None:
+        return ""
+    begins, zone = _on_the_wall(context, event.begins)
+    said = _said(context, begins, event.begins.all_day)
+    if event.ends is not None:
+        ends, ends_zone = _on_the_wall(context, event.ends)
+        timed = not event.ends.all_day
+        if timed and ends.date() == begins.date() and ends_zone == zone:
+            said = f"{said} - {_time(ends)}"
+        else:
+            other = f" ({zone})" if zone and zone != ends_zone else ""
+            said, zone = f"{said}{other} - {_said(context, ends, not timed)}", ends_zone
+    return f"{said} ({zone})" if zone else said
 
 
 @pass_context
@@ -95,7 +126,7 @@ def day_left(context: Context, until: clock.datetime) -> str:
 
 @pass_context
 def kind(context: Context, media_type: str) -> str:
-    """What a file is, in words a patient knows."""
+    """What a file is, in words a patient knows: by its media type, or by a word of portal/mime/kinds.py."""
     said = _KINDS.get(media_type) or _KINDS.get(media_type.partition("/")[0]) or mark("File")
     return catalogue(context["lang"]).gettext(said)
 
@@ -119,6 +150,7 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "clock_time": clock_time,
     "filesize": filesize,
     "day_left": day_left,
+    "appointment": appointment,
     "kind": kind,
 }
 
@@ -129,6 +161,18 @@ def _local(context: Context, at: clock.datetime) -> tuple[clock.datetime, str]:
         raise ValueError("a moment without a time zone cannot be shown")
     zone = str(context["tz"])
     return at.astimezone(_zone(zone)), " UTC" if zone == "UTC" else ""
+
+
+def _said(context: Context, local: clock.datetime, all_day: bool = False) -> str:
+    comma = "،" if context["lang"] == "ar" else ","
+    day = _long(local.date(), context["lang"])
+    return day if all_day else f"{day}{comma} {_time(local)}"
+
+
+def _on_the_wall(context: Context, moment: Moment) -> tuple[clock.datetime, str]:
+    if moment.zone != "UTC":
+        return moment.at, moment.zone
+    return _local(context, moment.at.replace(tzinfo=clock.UTC))[0], str(context["tz"])
 
 
 def _time(local: clock.datetime) -> str:

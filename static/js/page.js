@@ -1,29 +1,30 @@
-/* The frame's height (else 80vh), the end of the session told in time, print buttons. */
-// The frame is hostile: only its own window is heard, a sane number, and so often a layout (vh would grow for ever).
+/* Each frame's height (else 80vh), the end of the session told in time, print buttons. */
+// A frame is hostile: only its own window is heard, a sane number, and so often a layout (vh would grow for ever).
 
 const MOST_PIXELS = 200000;
 const MOST_CHANGES = 30;
-const frame = document.querySelector("iframe.mail");
-let changes = 0;
+const changes = new Map();
+for (const frame of document.querySelectorAll("iframe.mail")) changes.set(frame, 0);
 
 function fit(event) {
-  if (event.source !== frame.contentWindow || !Number.isFinite(event.data) || event.data <= 0) return;
+  const frame = [...changes.keys()].find((one) => one.contentWindow === event.source);
+  if (!frame || !Number.isFinite(event.data) || event.data <= 0) return;
   const height = `${Math.min(Math.ceil(event.data), MOST_PIXELS)}px`;
-  if (height === frame.style.height || changes >= MOST_CHANGES) return;
-  changes += 1;
+  if (height === frame.style.height || changes.get(frame) >= MOST_CHANGES) return;
+  changes.set(frame, changes.get(frame) + 1);
   frame.style.height = height;
 }
 
 // It may have spoken before, and is slow to notice a new width out of sight.
-function ask() {
+function ask(frame) {
   frame.contentWindow.postMessage("height", "*");
 }
 
-if (frame) {
-  addEventListener("message", fit);
-  addEventListener("resize", () => { changes = 0; ask(); });
-  frame.addEventListener("load", ask);
-  ask();
+if (changes.size) addEventListener("message", fit);
+for (const frame of changes.keys()) {
+  addEventListener("resize", () => { changes.set(frame, 0); ask(frame); });
+  frame.addEventListener("load", () => ask(frame));
+  ask(frame);
 }
 
 // A tab that slept knows the time when it wakes.

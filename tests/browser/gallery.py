@@ -9,8 +9,8 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace as Thing
@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 from markupsafe import Markup
 
 from portal import paths
+from portal.mime import Card, Event, Moment, Report
 from portal.web.templating import LANGUAGES, Pages, body_script_hash, direction
 
 NOW = datetime(2026, 11, 21, 10, 42, tzinfo=UTC)
@@ -80,8 +81,23 @@ SIGN_IN = {"door": "d0or", "sent_to": "a•••e@patients.example"}
 CODE = {**SIGN_IN, "code_reference": "QK7", "mail": ACCEPTED, "error": None, "typed": ""}
 LINK = {**SIGN_IN, "state": "readable", "sent_at": NOW, "expires_at": LATER}
 REPLY_SENT = Thing(at=NOW, text="Thank you, doctor.\nI will book for February.", parts=PARTS[:1], state="handed-over")
+SAID = Thing(events=[], cards=[], reports=[])
+VISIT = Moment(datetime(2026, 12, 4, 10, 30), "Europe/Berlin", all_day=False)
+SAID_ALL = Thing(
+    events=[
+        Event(
+            "1", "request", "Blood test", VISIT, replace(VISIT, at=VISIT.at + timedelta(minutes=30)), True, "Room 4",
+            "Carol Reyes <carol@clinic.example>", ("alice@patients.example",), "Please come without breakfast.", "",
+        ),
+        Event("1", "cancel", "Check-up", replace(VISIT, zone="UTC"), None, False, "", "", (), "", ""),
+    ],
+    cards=[Card("2", "Dr Carol Reyes", ("Northside Clinic", "+1 555 0100", "carol@clinic.example"))],
+    reports=[Report("3", "bob@patients.example", "failed", "5.1.1", "smtp; 550 no such mailbox")],
+)  # fmt: skip
+WITHIN = Thing(heading=HEADING, text=TEXT, body_href="/framed", said=SAID, parts=PARTS)
 MESSAGE: Mapping[str, object] = {
     "item": RESULTS, "heading": HEADING, "text": TEXT, "body_href": "/framed", "parts": PARTS, "problems": [],
+    "said": SAID, "enclosed": [],
     "replies": [], "reply_href": "/messages/0198/reply", "print_href": "/print", "original_href": "/original",
     "history": [
         Thing(at=NOW, text="opened", name="", who="Miguel"), Thing(at=NOW, text="attachment", name="chart.png", who=""),
@@ -96,6 +112,7 @@ PROBLEMS = [
     "picture-left-out",
     "html-left-out",
     "remote-left-out",
+    "other-program",
 ]
 REPLY: Mapping[str, object] = {
     "item": RESULTS, "heading": HEADING, "action": "/messages/0198/reply", "text": "", "error": None, "draft": "dr4ft",
@@ -211,6 +228,15 @@ PAGES: Mapping[str, Page] = {
     "message-text": Page(
         "message",
         {**MESSAGE, "body_href": None, "problems": PROBLEMS, "replies": [REPLY_SENT], "parts": [], "history": []},
+        signed_in=True,
+    ),
+    "message-within": Page(
+        "message",
+        {
+            **MESSAGE,
+            "said": SAID_ALL,
+            "enclosed": [Thing(heading=None, text=TEXT, body_href=None, said=SAID, parts=[]), WITHIN],
+        },
         signed_in=True,
     ),
     "ended-expired": Page(
@@ -333,9 +359,10 @@ def draw(pages: Pages, name: str, lang: str = "en", theme: str = "", ways: str =
     return pages.render(f"recipient/{page.template}.html", lang, {**common, **page.context})
 
 
-def draw_body(pages: Pages, lang: str = "en", html: str = HTML, script: bool = True) -> str:
+def draw_body(pages: Pages, lang: str = "en", html: str = HTML, script: bool = True, easy: bool = False) -> str:
     """The framed message."""
-    return pages.render("recipient/body.html", lang, {"html": html, "subject": HEADING.subject, "script": script})
+    given = {"html": html, "subject": HEADING.subject, "script": script, "easy": easy}
+    return pages.render("recipient/body.html", lang, given)
 
 
 def draw_print(pages: Pages, lang: str = "en", html: str | None = HTML) -> str:
@@ -347,6 +374,8 @@ def draw_print(pages: Pages, lang: str = "en", html: str | None = HTML) -> str:
         "text": TEXT,
         "org": CLINIC,
         "parts": PARTS,
+        "said": SAID,
+        "enclosed": [WITHIN],
         "printed_at": NOW,
     }
     return pages.render("recipient/print.html", lang, context)
@@ -363,7 +392,8 @@ class _Handler(BaseHTTPRequestHandler):
         if name.startswith("static/"):
             self._static(name.removeprefix("static/"))
         elif name == "framed":
-            self._answer(200, draw_body(self.server.pages, lang).encode(), "text/html; charset=utf-8", BODY_CSP)
+            body = draw_body(self.server.pages, lang, easy=options.get("view") == "easy")
+            self._answer(200, body.encode(), "text/html; charset=utf-8", BODY_CSP)
         elif name == "print":
             self._answer(200, draw_print(self.server.pages, lang).encode(), "text/html; charset=utf-8", BODY_CSP)
         elif name in PAGES:

@@ -55,9 +55,10 @@ def tab(chromium: Browser) -> Iterator[Page]:
 
 
 def settled(tab: Page) -> None:
-    """The framed message, where there is one, has told its height."""
-    if tab.query_selector("iframe.mail"):
-        tab.wait_for_selector("iframe.mail[style]")
+    """Each framed message has told its height; those further down load when they are looked at."""
+    for frame in tab.query_selector_all("iframe.mail"):
+        frame.scroll_into_view_if_needed()
+        tab.wait_for_function("frame => frame.style.height", arg=frame)
 
 
 def chosen(name: str) -> FilePayload:
@@ -254,6 +255,32 @@ def test_reply_needs_no_javascript(site: Gallery, chromium: Browser) -> None:
     tab.click("button[data-send]")
     context.close()
     assert 'name="files"; filename="card.txt"' in site.posted[-1]
+
+
+def test_message_is_made_easy_to_read_in_its_place(site: Gallery, chromium: Browser) -> None:
+    """Without JavaScript, in the dark, on a narrow screen: the frame shows it large, on a dark ground, and lets it be undone."""
+    context = chromium.new_context(java_script_enabled=False, viewport=NARROW, color_scheme="dark")  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(f"{site.url}/message")
+    frame = page.frame(name="letter")
+    assert frame is not None
+    page.get_by_role("link", name="Make it easy to read").click()
+    frame.wait_for_url("**/framed?view=easy")
+    assert page.url == f"{site.url}/message"
+    page.get_by_role("link", name="Show it as it was sent").click()
+    frame.wait_for_url("**/framed")
+    context.close()
+    context = chromium.new_context(viewport=NARROW, color_scheme="dark")  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(f"{site.url}/framed?view=easy")
+    assert page.evaluate(OVERFLOW) == 0
+    look = page.evaluate(
+        "getComputedStyle(document.querySelector('td, p')).fontSize + matchMedia('(prefers-color-scheme: dark)').matches"
+    )
+    assert look == "20.8pxtrue"
+    found = Axe().run(page, options=AXE).response["violations"]
+    assert [one["id"] for one in found if one["id"] == "color-contrast"] == []
+    context.close()
 
 
 @pytest.mark.parametrize(("name", "most_bytes"), [("front", 20_000), ("link", 20_000), ("code", 20_000), ("code-help", 20_000),

@@ -80,10 +80,11 @@ OWN = "The words of the letter."
 
 
 class Canary:
-    """A port on which nobody should call. `calls` holds what was sent there, empty bytes for a bare connection."""
+    """A port on which nobody should call. `calls` holds what was sent there, nothing for a bare connection; `opened` counts both."""
 
     def __init__(self) -> None:
         self.calls: list[bytes] = []
+        self.opened = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
@@ -94,6 +95,7 @@ class Canary:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            self.opened += 1
             threading.Thread(target=self._hear, args=(connection,), daemon=True).start()
 
     def _hear(self, connection: socket.socket) -> None:
@@ -236,7 +238,7 @@ def test_cleaned_mail_runs_nothing_and_reaches_nobody(context: BrowserContext, s
         quiet(other.value)
         assert other.value.url.startswith(stage.portal)
         other.value.close()
-    assert canary.calls == []
+    assert (canary.opened, canary.calls) == (0, [])
 
 
 @pytest.mark.parametrize("kind", ["refresh", "rest"])

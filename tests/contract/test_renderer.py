@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from portal.mime import Rendition
+from portal.mime.clean import Cleaner
+from portal.mime.parse import parse
 from portal.mime.pool import ProcessRenderer
+from tests.vectors.mails import CORPUS
 
 pytestmark = pytest.mark.anyio
 
@@ -121,6 +124,19 @@ async def test_mail_goes_round() -> None:
     ]
     assert sink.parts == {"1": b"%PDF-1.7" + bytes(3_000_000), "2": b""}
     assert sink.largest <= 65536
+
+
+async def test_corpus_goes_round_in_one_process() -> None:
+    """What a process says to a mail is what the parser says here, also with a calendar, whose library it loads under its limits."""
+    cleaner = Cleaner()
+    chosen = [vector for vector in CORPUS if vector.topic in ("calendars", "nested", "pictures", "sealed")]
+    async with renderer(mails=1000) as one:
+        for vector in chosen:
+            sink = Kept()
+            rendition = await one.render(pieces(vector.raw), sink)
+            here = parse(vector.raw, cleaner)
+            assert rendition == here.rendition
+            assert list(sink.parts.values()) == [bytes(content) for content in here.contents]
 
 
 async def test_process_is_kept_warm_and_replaced_in_time() -> None:

@@ -33,18 +33,20 @@ class Authority:
         )
         self.ca.write_bytes(made.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
-    def server(self, *names: str) -> Pair:
-        """For these host names; 127.0.0.1 is always among them."""
+    def server(self, *names: str, file: str = "", lapsed: bool = False) -> Pair:
+        """For these host names; 127.0.0.1 is always among them. `file` names the files; a `lapsed` one ran out an hour ago."""
         all_names = [x509.DNSName(name) for name in names]
         addresses = x509.SubjectAlternativeName([*all_names, x509.IPAddress(ip_address("127.0.0.1"))])
-        return self._issue(names[0], addresses, ExtendedKeyUsageOID.SERVER_AUTH)
+        return self._issue(file or names[0], addresses, ExtendedKeyUsageOID.SERVER_AUTH, lapsed=lapsed)
 
     def client(self, name: str) -> Pair:
         return self._issue(name, x509.SubjectAlternativeName([x509.DNSName(name)]), ExtendedKeyUsageOID.CLIENT_AUTH)
 
-    def _issue(self, name: str, names: x509.SubjectAlternativeName, use: x509.ObjectIdentifier) -> Pair:
+    def _issue(
+        self, name: str, names: x509.SubjectAlternativeName, use: x509.ObjectIdentifier, *, lapsed: bool = False
+    ) -> Pair:
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(_name(name), self._name, key).add_extension(names, critical=False)
+        builder = _builder(_name(name), self._name, key, lapsed=lapsed).add_extension(names, critical=False)
         made = builder.add_extension(x509.ExtendedKeyUsage([use]), critical=False).sign(self._key, hashes.SHA256())
         pair = Pair(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         pair.certificate.write_bytes(made.public_bytes(Encoding.PEM))
@@ -57,8 +59,10 @@ def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, *, lapsed: bool = False
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC) - timedelta(days=2, hours=1) * lapsed
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
     builder = builder.serial_number(x509.random_serial_number())
     return builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=2))

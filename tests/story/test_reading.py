@@ -321,6 +321,19 @@ async def test_the_mail_stands_behind_a_wall_of_its_own(world: World) -> None:
     assert "script" not in printed
 
 
+async def test_the_mail_can_be_made_easy_to_read(world: World) -> None:
+    """The same mail under the same policy, with rules that take back the sender's colours; it is a view like any other."""
+    alice, message = await opened(world, letter(html="<p style='color:#eee!important'>canary</p>"))
+    sent, easy = [await alice.get(f"{message}/body{asked}") for asked in ("", "?view=easy")]
+    assert easy.headers["content-security-policy"] == sent.headers["content-security-policy"]
+    assert '<p style="color:#eee">canary</p>' in sent.text
+    assert '<p style="color:#eee">canary</p>' in easy.text
+    assert "color:inherit!important" in easy.text
+    assert "color:inherit!important" not in sent.text
+    assert (await kinds(world)).count("MessageOpened") == 2
+    assert 'target="letter"' in (await alice.get(message)).text
+
+
 async def test_a_failure_speaks_in_no_librarys_words(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault inside gives a page in the reader's language that says nothing of the inside."""
     alice, message = await opened(world)

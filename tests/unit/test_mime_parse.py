@@ -76,7 +76,7 @@ def test_mail_of_the_library_comes_back() -> None:
         (mixed(TEXT, HTML, kind=b"alternative"), "Dear Alice", "<p>Dear <b>Alice</b></p>", []),
         (mixed(HTML, TEXT, kind=b"alternative"), "Dear Alice", "<p>Dear <b>Alice</b></p>", []),
         (mixed(TEXT, HTML, CALENDAR, kind=b"alternative"), "Dear Alice", "<p>Dear <b>Alice</b></p>", ["attachment-1.ics"]),
-        (mixed(TEXT, CALENDAR, TEXT), "Dear Alice", None, ["attachment-1.ics", "attachment-2.txt"]),
+        (mixed(TEXT, CALENDAR, TEXT), "Dear Alice", None, ["attachment-1.ics"]),
         (mixed(CALENDAR), "", None, ["attachment-1.ics"]),
         (mixed(b"Content-Type: message/rfc822\r\n\r\nSubject: inner\r\n\r\n--C\r\n", TEXT), "Dear Alice", None, ["attachment-1.eml"]),
         (mixed(b"\r\nSubject: inner\r\n\r\nx", kind=b"digest"), "", None, ["attachment-1.eml"]),
@@ -95,7 +95,7 @@ def test_missing_end_and_bare_line_feeds_are_read() -> None:
     raw = mixed(TEXT, CALENDAR).removesuffix(b"--B--\r\n")
     for one in (raw, raw.replace(b"\r\n", b"\n")):
         assert read(one).rendition.text == "Dear Alice"
-        assert read(one).contents[0].rstrip() == b"BEGIN:VCALENDAR"
+        assert bytes(read(one).contents[0]).rstrip() == b"BEGIN:VCALENDAR"
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_header_over_a_limit_is_not_parsed(raw: bytes) -> None:
 def test_ten_thousand_parts_are_cut() -> None:
     """Two hundred parts are read, the rest is said to be left out."""
     started = time.process_time()
-    rendition = read(mixed(TEXT, *[CALENDAR] * 10_000)).rendition
+    rendition = read(mixed(TEXT, *[FILE] * 10_000)).rendition
     assert time.process_time() - started < 1
     assert len(rendition.parts) == 199
     assert rendition.problems == ("too-many-parts",)
@@ -308,8 +308,8 @@ def test_load_refuses_unknown_fields_and_wrong_types() -> None:
     assert load(good).heading == heading_of(b"Subject: s\r\n")[0]
     for bad in (
         good[:-1] + b',"more":1}',
-        good.replace(b'"version":1', b'"version":true'),
-        good.replace(b'"to":[]', b'"to":"x"'),
+        good.replace(b'"version":2', b'"version":true'),
+        good.replace(b'"s","",[],[]', b'"s","","x",[]'),
     ):
         with pytest.raises(ValueError):  # noqa: PT011
             load(bad)

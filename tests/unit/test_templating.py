@@ -168,7 +168,7 @@ def test_page_escapes_what_strangers_wrote(pages: Pages) -> None:
 
 def test_body_script_is_the_one_that_was_hashed(pages: Pages) -> None:
     """The page carries exactly the script whose hash the header names, or none."""
-    context = {"html": "<p>Hello", "subject": "Hello"}
+    context = {"html": "<p>Hello", "subject": "Hello", "easy": False}
     with_script = pages.render("recipient/body.html", "en", {**context, "script": True})
     script = re.search(r"<script>(.*?)</script>", with_script, re.DOTALL)
     assert script

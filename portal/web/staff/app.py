@@ -106,6 +106,10 @@ ROUTES: list[tuple[str, str, Verb | None, Handler]] = [
     ("GET", "/staff/fallback/relays/{relay}/live", Verb.FALLBACK, settings.live),
     ("POST", "/staff/fallback/relays/{relay}/rotate", Verb.FALLBACK, settings.rotate),
     ("POST", "/staff/fallback/relays/{relay}/domains", Verb.FALLBACK, settings.bind),
+    ("POST", "/staff/fallback/relays/{relay}/mode", Verb.FALLBACK, settings.set_mode),
+    ("POST", "/staff/fallback/level", Verb.FALLBACK, settings.set_level),
+    ("POST", "/staff/fallback/routes", Verb.FALLBACK, settings.set_route),
+    ("POST", "/staff/fallback/routes/{route}/remove", Verb.FALLBACK, settings.remove_route),
     ("POST", "/staff/fallback/relays/{relay}/disable", Verb.FALLBACK, settings.disable_relay),
     (
         "POST",

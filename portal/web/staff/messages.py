@@ -143,6 +143,7 @@ def _block(one: Timeline) -> dict[str, object]:
         "viewed": one.viewed,
         "machines": one.machines,
         "has_access_code": one.has_access_code,
+        "transcript": one.came.transcript if one.came else (),
     }
 
 

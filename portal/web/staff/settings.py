@@ -23,6 +23,17 @@ from portal.web.staff.signin import form, form_pairs, wrong
 from portal.web.staff.site import StaffVisit
 
 _LOGO_BYTES = 2 * 1024 * 1024
+MODES = {
+    "arbiter": "It brings whatever it could not send. The portal looks at each recipient's mail host and takes what belongs here.",
+    "trust": "It brings only what belongs here: all of it is taken.",
+    "explicit": "It brings what senders marked for the portal: other mail is refused.",
+}
+ROUTES = {
+    "always": "always a portal message",
+    "never": "never a portal message",
+    "encrypt": "TLS is enough",
+    "verify": "TLS with a trusted certificate",
+}
 _LEVELS = {1: "the mailbox alone", 2: "two channels", 3: "a passkey"}
 
 # -- the fallback
@@ -47,6 +58,11 @@ async def _fallback(
         state=state,
         valid=valid,
         record=RECORD,
+        organisation=organisation,
+        routes=await visit.site.routes.every(organisation.id),
+        ways=ROUTES,
+        modes=MODES,
+        probing=visit.site.probing,
         typed=typed or {},
         done=visit.request.query_params.get("done", "") if visit.request.method == "GET" else "",
         error=error,
@@ -89,7 +105,7 @@ async def add_relay(visit: StaffVisit) -> Response:
     fields, person = await form(visit), await visit.person()
     try:
         made = await visit.site.fallback(person.by).add_relay(
-            await visit.organisation(), fields.get("name", ""), _pin(fields)
+            await visit.organisation(), fields.get("name", ""), _pin(fields), fields.get("mode", "arbiter")
         )
     except InputRefused as error:
         return await _fallback(visit, wrong(error.field or "name", error.say), fields)
@@ -148,6 +164,7 @@ async def _relay(visit: StaffVisit, error: dict[str, str] | None = None, typed: 
         credentials=credentials,
         valid=valid,
         may_rotate=not found.disabled_at and len(valid) < MOST_AT_ONCE,
+        modes=MODES,
         domains=[one.domain for one in state.domains],
         bound=state.bound.get(found.id, []),
         lately=[_lately(one) for one in await chapter.lately(organisation, wanted)],
@@ -171,6 +188,10 @@ _WHY = {
     "AskedMalformed": "an X-Portal header that is not understood",
     "RecipientOutOfReach": "a recipient can't sign in strongly enough for the class",
     "NoTexts": "a phone number, and this portal sends no texts",
+    "LeftToRelay": "not yet, or not at all, a case for the portal; the relay keeps the mail and sends it itself",
+    "NobodyThere": "there is no such domain, or it takes no mail",
+    "NeverHere": "the recipient is on your list of those who get no portal messages",
+    "NotMarked": "nothing in the mail marks it for the portal",
 }
 
 
@@ -225,6 +246,48 @@ async def bind(visit: StaffVisit) -> Response:
     except InputRefused as error:
         return await _relay(visit, wrong("domains", error.say))
     return visit.go(f"/staff/fallback/relays/{wanted}?done=bound")
+
+
+async def set_mode(visit: StaffVisit) -> Response:
+    fields, person = await form(visit), await visit.person()
+    wanted = visit.request.path_params["relay"]
+    try:
+        await visit.site.fallback(person.by).set_mode(await visit.organisation(), wanted, fields.get("mode", ""))
+    except InputRefused as error:
+        return await _relay(visit, wrong("mode", error.say))
+    return visit.go(f"/staff/fallback/relays/{wanted}?done=mode")
+
+
+async def set_level(visit: StaffVisit) -> Response:
+    fields, person = await form(visit), await visit.person()
+    hours = fields.get("hours", "").strip()
+    try:
+        if hours and not (hours.isascii() and hours.isdigit() and len(hours) < 4):
+            raise InputRefused("Give a whole number of hours, or leave it empty.", "hours")
+        wanted = int(hours) if hours else None
+        await visit.site.routes.set_transport(person.org_id, fields.get("level", ""), wanted, person.by)
+    except InputRefused as error:
+        return await _fallback(visit, wrong(error.field or "level", error.say), fields)
+    return visit.go("/staff/fallback?done=level")
+
+
+async def set_route(visit: StaffVisit) -> Response:
+    fields, person = await form(visit), await visit.person()
+    try:
+        await visit.site.routes.set(person.org_id, fields.get("value", ""), fields.get("route", ""), person.by)
+    except InputRefused as error:
+        return await _fallback(visit, wrong(error.field or "value", error.say), fields)
+    return visit.go("/staff/fallback?done=route")
+
+
+async def remove_route(visit: StaffVisit) -> Response:
+    await form(visit)
+    person = await visit.person()
+    try:
+        await visit.site.routes.remove(person.org_id, visit.request.path_params["route"], person.by)
+    except InputRefused as error:
+        return await _fallback(visit, wrong("routes", error.say))
+    return visit.go("/staff/fallback?done=unrouted")
 
 
 async def disable_relay(visit: StaffVisit) -> Response:

@@ -30,6 +30,7 @@ from portal.model.staff import MATRIX, Person, Role, Verb
 from portal.notify.resend import Resend
 from portal.orgs.classes import Classes, Rules
 from portal.orgs.fallback import Fallback
+from portal.orgs.routes import Routes
 from portal.orgs.setup import Setup
 from portal.signin import Client
 from portal.signin.access import AccessCodes
@@ -92,6 +93,8 @@ class StaffSite:
     person_desk: PersonDesk
     rules: Rules
     fallback: Callable[[By], Fallback]
+    routes: Routes
+    probing: bool
     classes: Callable[[By], Classes]
     setup: Callable[[By], Setup]
     export: Callable[[By], Export]

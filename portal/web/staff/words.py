@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from portal.console.messages import Moment, Timeline
+from portal.model.routes import Rule
 
 Detail = dict[str, object]
 _LEVELS = {1: "the mailbox", 2: "two channels", 3: "a passkey"}
@@ -83,6 +84,22 @@ _SENTENCES: dict[str, Callable[[Detail], str]] = {
     "SenderTold": lambda d: f"The sender was told ({d.get('about', '')})",
     "SenderNotTold": lambda d: f"The sender could not be told ({d.get('about', '')})",
 }
+_WHY = {
+    Rule.DANE: "its mail host does not show the certificate that its own DNS asks for (DANE)",
+    Rule.MTA_STS: "its mail host does not meet its own policy (MTA-STS)",
+    Rule.OPPORTUNISTIC: "its mail host can't do the TLS that you ask for",
+    Rule.ALWAYS: "your list says that this recipient always gets a portal message",
+    Rule.MARKED: "its sender marked it for the portal",
+    Rule.WAITED: "the relay kept bringing it and could not send it",
+    Rule.UNPROBED: "the relay could not send it, and probing is switched off here",
+}
+
+
+def why(one: Timeline) -> str:
+    """Why it came here, in words."""
+    return _WHY.get(one.came.rule, one.came.rule.value) if one.came else "the relay brought it, on its own verdict"
+
+
 _EVIDENCE = {"MessageOpened", "AttachmentOpened", "OriginalDownloaded"}
 
 
@@ -105,7 +122,7 @@ def _by(one: Moment) -> str:
 def lines_of(one: Timeline) -> list[Line]:
     """The timeline of a recipient, oldest first, from acceptance on."""
     delivery = one.shown.delivery
-    first = Line(delivery.accepted_at, f"Taken in under class {one.shown.line.policy}")
+    first = Line(delivery.accepted_at, f"Taken in under class {one.shown.line.policy}: {why(one)}")
     rest = [
         Line(
             moment.at,
