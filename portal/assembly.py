@@ -59,6 +59,7 @@ from portal.orgs.wishes import Wishes
 from portal.phone import Texter
 from portal.phone.memory import MemoryTexter
 from portal.reading.read import Reading
+from portal.reading.receipt import Receipts
 from portal.reading.search import Search
 from portal.reply.compose import Compose, ReplyLimits
 from portal.reply.handover import Handover
@@ -114,7 +115,8 @@ def keyring(settings: Settings) -> Keyring:
 
 
 def submission(settings: Settings) -> Submission:
-    return Submission(settings.submission_url, settings.submission_ca, settings.base_host)
+    pins = settings.submission_pin.split()
+    return Submission(settings.submission_url, settings.submission_ca, settings.base_host, pins)
 
 
 def resolver(settings: Settings) -> Resolver:
@@ -250,6 +252,7 @@ class House:
             search=Search(db, opener, source),
             compose=Compose(db, opener, fields, self.sealer, limits, self.renderer, self.wake, self.scanner),
             asking=Asking(db, source, self.wake),
+            receipts=Receipts(db, self.sealer, source, self.wake),
             setup=Setup(db, source, By(Who.STRANGER)),
             csrf=Csrf(tokens_key, settings.base_url, own_hosts=True),
             source=source,
@@ -269,8 +272,11 @@ class House:
             sessions=sessions,
             passkeys=StaffPasskeys(
                 db,
+                self.sealer,
+                fields,
                 sessions,
                 source,
+                self.wake,
                 handles_key=references_key,
                 rp_id=settings.console_host,
                 origins=(settings.console_base,),

@@ -40,6 +40,8 @@ class Settings(BaseSettings):
     """The relay that takes outgoing mail: `smtp://user:password@host:587` (STARTTLS, required) or `smtps://...:465`."""
     submission_ca: Path | None = None
     """A PEM file of authorities to check the submission host by; the system's when unset."""
+    submission_pin: str = ""
+    """SHA-256 of the submission host's public key in hex, a space between several; counts alone, or with `submission_ca` both do."""
     mail_domain: str = ""
     """Domain of the return path of notices (`bounce+...@`); the host of `base_url` when unset."""
     http_listen: str = "127.0.0.1:8480"
@@ -167,6 +169,13 @@ class Settings(BaseSettings):
                 ip_network(one)
             except ValueError:
                 raise ValueError("write networks as 192.0.2.0/24 or addresses, a space between") from None
+        return value
+
+    @field_validator("submission_pin")
+    @classmethod
+    def _pins(cls, value: str) -> str:
+        if not all(re.fullmatch(r"[0-9A-Fa-f]{64}", one) for one in value.split()):
+            raise ValueError("write each as the 64 hex digits of SHA-256 of the public key (SubjectPublicKeyInfo)")
         return value
 
     @field_validator(

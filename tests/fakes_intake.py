@@ -68,6 +68,9 @@ class FakeIntake:
         await self.fail("relay_by_certificate")
         return self.certificates.get(fingerprint)
 
+    def is_own_path(self, rcpt_to: str) -> bool:
+        return rcpt_to.startswith(("bounce+", "reply+"))
+
     async def check_sender(self, relay: Relay, mail_from: str, origin: str) -> None:
         self.senders.append(mail_from)
         await self.fail("check_sender")

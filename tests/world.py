@@ -168,8 +168,10 @@ class World:
     ) -> Accepted:
         """Hands a mail to the intake, as its edge does."""
         relay = relay or self.relay
-        await self.intake.check_sender(relay, sender, "192.0.2.1")
-        came = [await self.intake.check_recipient(relay, sender, one, "192.0.2.1") for one in to]
+        came = []
+        for one in to:
+            await self.intake.check_sender(relay, "" if self.intake.is_own_path(one) else sender, "192.0.2.1")
+            came.append(await self.intake.check_recipient(relay, sender, one, "192.0.2.1"))
         heard = Envelope(sender, tuple(to), "192.0.2.1", came=tuple(came), **envelope)
         submission = await self.intake.begin(relay, heard)
         await submission.write(mail if mail is not None else letter())

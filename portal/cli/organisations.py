@@ -369,6 +369,9 @@ def policy_set(
         ),
     ] = "tried",
     previews: Annotated[bool, typer.Option(help="Whether pictures, PDF and text are shown in the browser.")] = True,
+    receipts: Annotated[
+        bool, typer.Option(help="Whether recipients are asked for a read receipt where the sender wants one.")
+    ] = False,
 ) -> None:
     """Put a new version of a policy class into force, or make a class. Messages already taken keep theirs."""
 
@@ -402,6 +405,7 @@ def policy_set(
             unverified_notice=unverified_notice,
             scan=Scan(scan),
             previews=previews,
+            receipts=receipts,
         )
         made = await house.classes(operator()).set(organisation.id, wanted)
         out.print(f"{made.name} {made.version} is in force.", markup=False)

@@ -18,6 +18,7 @@ from portal.db.tables import (
     renditions,
     replies,
     reply_files,
+    reports,
 )
 from portal.db.tx import BookkeepingTx, ReadTx, WriteTx
 from portal.model.events import (
@@ -206,6 +207,7 @@ async def forget_content(tx: WriteTx[MessageDisposed], message_id: MessageId) ->
     sent = await replies_to(tx, message_id)
     await tx.change(delete(renditions).where(renditions.c.message_id == message_id))
     await tx.change(delete(parts).where(parts.c.message_id == message_id))
+    await tx.change(delete(reports).where(reports.c.message_id == message_id))
     await tx.change(delete(reply_files).where(reply_files.c.reply_id.in_(sent)))
     await tx.change(update(replies).where(replies.c.message_id == message_id).values(text_sealed=None))
     values = {"heading_sealed": None, "blob_key": None, "disposed_at": tx.event.at, "uncertified_at": tx.event.at}

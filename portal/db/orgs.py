@@ -287,6 +287,7 @@ _POLICY = Hot(
             policies.c.unverified_notice,
             policies.c.scan,
             policies.c.previews,
+            policies.c.receipts,
         )
         .join(organisations, organisations.c.id == policies.c.org_id)
         .where(policies.c.org_id == bindparam("org_id"), policies.c.name == bindparam("name"))
@@ -301,9 +302,7 @@ async def policy_in_force(db: Database, org_id: OrgId, name: str) -> tuple[Polic
     row = await db.row(_POLICY, org_id=org_id, name=name)
     if row is None:
         return None
-    language, id_, org, name, version, life, reminder, retention, reply, assurance, warn, spoken, unverified, *files = (
-        row
-    )
+    language, id_, org, name, version, life, reminder, retention, reply, assurance, warn, spoken, *rest = row
     policy = Policy(
         id=PolicyId(id_),
         org_id=OrgId(org),
@@ -316,9 +315,10 @@ async def policy_in_force(db: Database, org_id: OrgId, name: str) -> tuple[Polic
         assurance=Assurance(assurance),
         warn_days=warn,
         notice_language=spoken,
-        unverified_notice=bool(unverified),
-        scan=Scan(files[0]),
-        previews=bool(files[1]),
+        unverified_notice=bool(rest[0]),
+        scan=Scan(rest[1]),
+        previews=bool(rest[2]),
+        receipts=bool(rest[3]),
     )
     return policy, spoken or str(language)
 

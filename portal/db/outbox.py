@@ -22,12 +22,15 @@ _ADD = Hot(
 
 @dataclass(frozen=True)
 class Job:
-    """A mail to send. `payload_sealed` is all it says and where it goes; it is deleted when the job is settled."""
+    """A mail to send. `payload_sealed` is all it says and where it goes; it is deleted when the job is settled.
+
+    `delivery_id` names the delivery that it tells of. A mail to staff, about themselves or about many messages, tells of none.
+    """
 
     id: JobId
     org_id: OrgId
     kind: str
-    delivery_id: DeliveryId
+    delivery_id: DeliveryId | None
     subject_id: str | None
     epoch_id: EpochId | None
     payload_sealed: bytes | None
@@ -42,7 +45,7 @@ def job_for(
     job_id: str,
     org_id: OrgId,
     kind: MailKind,
-    delivery_id: DeliveryId,
+    delivery_id: DeliveryId | None,
     now: datetime,
     *,
     subject_id: str | None = None,

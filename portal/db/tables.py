@@ -141,6 +141,7 @@ policies = Table(
     Column("unverified_notice", Boolean, nullable=False, server_default="1"),
     Column("scan", String(12), nullable=False, server_default="tried"),
     Column("previews", Boolean, nullable=False, server_default="1"),
+    Column("receipts", Boolean, nullable=False, server_default="0"),
     _at("set_at"),
     Index("uq_policies_version", "org_id", "name", "version", unique=True),
 )
@@ -254,6 +255,18 @@ messages = Table(
     Index("ix_messages_list", "org_id", "id"),
     Index("ix_messages_sender", "org_id", "sender_hash"),
     _few("ix_messages_retention", "disposed_at IS NULL", "retain_until"),
+)
+
+# What the sender of a message wants to hear of it (RFC 3461, RFC 8098), and by which id it was sent.
+reports = Table(
+    "reports",
+    metadata,
+    Column("message_id", _ID, ForeignKey("messages.id"), primary_key=True),
+    _org(),
+    Column("success", Boolean, nullable=False),
+    Column("receipt", Boolean, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("epoch_id", _ID, ForeignKey("epochs.id"), nullable=False),
 )
 
 received = Table(
@@ -600,7 +613,7 @@ outbox = Table(
     _id(),
     _org(),
     Column("kind", String(16), nullable=False),
-    Column("delivery_id", _ID, ForeignKey("deliveries.id"), nullable=False, index=True),
+    Column("delivery_id", _ID, ForeignKey("deliveries.id"), index=True),
     Column("subject_id", _ID),
     Column("epoch_id", _ID, ForeignKey("epochs.id")),
     Column("payload_sealed", LargeBinary),

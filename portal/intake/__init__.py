@@ -3,10 +3,12 @@
 The types here are what an edge (SMTP now) needs to speak with this chapter; portal/intake/accept.py does the work.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from portal.model.ids import CredentialId, MessageId, OrgId, RelayId
+from portal.model.reports import AskedOfOne
 from portal.model.routes import Mode, Rule
 from portal.transport import Verdict
 
@@ -47,6 +49,10 @@ class Envelope:
     queue_id: str | None = None
     smtp_utf8: bool = False
     came: tuple[Came, ...] = ()
+    asked: Mapping[str, AskedOfOne] = field(default_factory=dict)
+    """What is wanted of reports (RFC 3461 4.1, 4.2), by recipient as written in `rcpt_to`."""
+    envid: str = ""
+    """ENVID (RFC 3461 4.4), decoded. RET is taken and changes nothing: no report returns content (RFC 3461 4.3 asks, 6.2 lets be)."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +94,11 @@ class Intake(Protocol):
     async def relay_by_certificate(self, fingerprint: str, origin: str) -> Relay | None:
         """The relay whose client certificate has this SHA-256 fingerprint (lower-case hex of the DER), or None."""
 
+    def is_own_path(self, rcpt_to: str) -> bool:
+        """Whether an address is one of the portal's own paths, where anybody may write: reports and answers come back there."""
+
     async def check_sender(self, relay: Relay, mail_from: str, origin: str) -> None:
-        """Raises SenderNotYours. The null reverse-path is let through: only delivery reports use it."""
+        """Raises SenderNotYours. The null reverse-path is let through: `check_recipient` lets it write to own paths only."""
 
     async def check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, origin: str) -> Came:
         """Why this recipient is served here. Raises RecipientRefused, LeftToRelay, NobodyThere, NeverHere.

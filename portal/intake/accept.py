@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import datetime
 
-from portal.db import given, messages, orgs, outbox, threads
+from portal.db import given, messages, orgs, outbox, reports, threads
 from portal.db.engine import Database, Duplicate
 from portal.db.hot import Statement
 from portal.db.routes import VerdictRow, add_verdict
@@ -23,6 +23,7 @@ from portal.intake.way import transcript
 from portal.mime.asked import Asked, asked_of
 from portal.mime.cover import Cover
 from portal.mime.heading import answered, heading_of
+from portal.mime.receipt import asks_receipt
 from portal.model.assurance import Assurance, Method, reach
 from portal.model.errors import (
     AskedMalformed,
@@ -43,6 +44,7 @@ from portal.model.message import Progress, Stopped
 from portal.model.parties import Address, address
 from portal.model.policy import DEFAULT_CLASS, SECURE_TAG, Policy, tag_of
 from portal.model.policy import Scan as ScanClass
+from portal.model.reports import AskedOfOne, ReportsAsked
 from portal.model.routes import Rule
 from portal.scan import Finding, Scan, Scanner, Verdict
 from portal.sealing import GrantFor, Holder, Kind, add_grant, chosen
@@ -194,6 +196,7 @@ class Acceptance:
             rows += await self._delivery(delivery_id, person.id, key, sender_hash, stopped, now)
             rows += await self._given(delivery_id, person.id, now)
             rows += await self._verdict(delivery_id, came[who], now)
+        rows += await self._reports(message_id, cover.message_id, dict(zip(people, ids, strict=True)))
         if wish.thread:
             rows.append(threads.keep(org_id, wish.thread, wish.needs, now))
         event = MessageAccepted(
@@ -258,6 +261,22 @@ class Acceptance:
             outbox.add(job),
         ]
 
+    async def _reports(
+        self, message_id: MessageId, own_id: str, deliveries: "dict[Address, DeliveryId]"
+    ) -> list[Statement]:
+        """The row of what the sender wants to hear of the message, where it says anything or can be found by its id."""
+        envelope, org_id = self._envelope, self._relay.org_id
+        told = ((deliveries.get(address(to)), one) for to, one in envelope.asked.items())
+        asked: dict[str, AskedOfOne] = {key: one for key, one in told if key}
+        receipt = self._wish.receipt
+        if not (own_id or envelope.envid or asked or receipt):
+            return []
+        payload = ReportsAsked(own_id, envelope.envid, asked)
+        field = await self._house.sealer.field(org_id, message_id, "reports", payload.dump())
+        success = any(one.success for one in asked.values())
+        row = {"message_id": message_id, "org_id": org_id, "success": success, "receipt": receipt}
+        return [reports.add(**row, sealed=field.sealed, epoch_id=field.epoch_id)]
+
     def _came(self) -> dict[Address, Came]:
         """Why each recipient is served here; of one who stands twice, the first."""
         envelope = self._envelope
@@ -307,6 +326,8 @@ class Wish:
     thread: bytes | None
     marked: bool
     """Whether the sender marked the message for the portal: by an X-Portal header, or by a tag in the subject that means that."""
+    receipt: bool = False
+    """The sender asks for a read receipt, and the class allows it."""
 
 
 class Person:
@@ -391,7 +412,8 @@ class House:
         code_hash = await chosen.hashed(asked.access_code) if asked.access_code is not None else None
         message_id = cover.message_id
         thread = self.sealer.index(org_id, "thread", message_id) if message_id else None
-        return Wish(asked, policy, language, max(policy.assurance, floor), code_hash, thread, marked)
+        receipt = policy.receipts and asks_receipt(head, cover.sender)
+        return Wish(asked, policy, language, max(policy.assurance, floor), code_hash, thread, marked, receipt)
 
     async def _class_by_rule(self, org_id: OrgId, cover: Cover) -> tuple[str, str] | None:
         """The kind of the organisation's own rule for this subject or sender, and the class it names."""

@@ -5,6 +5,7 @@ refusal is on record.
 """
 
 import hmac
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from portal.clock import Source
@@ -12,7 +13,7 @@ from portal.db import orgs, outbox
 from portal.db.engine import Database
 from portal.intake import Came, Envelope, Limits, Relay, Submission
 from portal.intake.accept import House
-from portal.intake.report import ReportSubmission, return_token
+from portal.intake.report import ReportSubmission, token_of
 from portal.intake.way import Ways
 from portal.model.errors import MailLoop, PortalError, RecipientIsYours, RecipientRefused, RelayUnknown, SenderNotYours
 from portal.model.events import RelayRefused, SubmissionRefused, Who
@@ -64,6 +65,12 @@ class IntakeDoor:
             await self._db.note(orgs.credential_used(credential, origin, now))
         return Relay(known.id, known.org_id, known.name, credential, Mode(known.mode))
 
+    def is_own_path(self, rcpt_to: str) -> bool:
+        try:
+            return token_of(address(rcpt_to), self._return_domain) is not None
+        except ValueError:
+            return False
+
     async def check_sender(self, relay: Relay, mail_from: str, origin: str) -> None:
         if not await orgs.credential_enabled(self._db, relay.credential):  # disabled while its connection stayed open
             await self.refuse(relay, origin, "RelayUnknown")
@@ -99,13 +106,15 @@ class IntakeDoor:
             who = address(rcpt_to)
         except ValueError:
             raise RecipientRefused("not a mail address") from None
-        token = return_token(who, self._return_domain)
-        if bool(token) != (not mail_from):
-            raise RecipientRefused("reports go to a notice's return path, and nothing else does")
-        if token is not None and not await self._is_ours(token):
-            raise RecipientRefused("no notice has this return path")
+        token = token_of(who, self._return_domain)
         if token is not None:
+            if not await self._is_ours(token):
+                raise RecipientRefused("no mail of ours has this path")
             return Came()
+        if not mail_from or who.domain == self._return_domain:
+            raise RecipientRefused(
+                "reports go to the path of a mail of ours, and at the portal's own domain there is nobody else"
+            )
         if await orgs.owner_of_domain(self._db, who.domain):
             raise RecipientIsYours("a sender domain can't be a recipient's")
         return await self._ways.of(relay, address(mail_from), who)
@@ -115,10 +124,13 @@ class IntakeDoor:
             return await outbox.by_return_hash(tx, token_hash(token)) is not None
 
     async def begin(self, relay: Relay, envelope: Envelope) -> Submission:
-        if envelope.mail_from:
-            return await self._house.accept(relay, envelope)
-        tokens = [return_token(address(one), self._return_domain) or "" for one in envelope.rcpt_to]
-        return ReportSubmission(self._db, self._source, relay, tokens, self._house.wake)
+        came = envelope.came or (Came(),) * len(envelope.rcpt_to)
+        people = [pair for pair in zip(envelope.rcpt_to, came, strict=True) if not self.is_own_path(pair[0])]
+        if people:  # whoever sends a message to people and to a path of ours means the people
+            to, why = zip(*people, strict=True)
+            return await self._house.accept(relay, replace(envelope, rcpt_to=to, came=why))
+        house = self._house
+        return ReportSubmission(self._db, house.sealer, relay, envelope, self._return_domain, house.wake)
 
     async def refuse(self, relay: Relay | None, origin: str, reason: str) -> None:
         event = SubmissionRefused(

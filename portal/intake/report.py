@@ -1,37 +1,53 @@
-"""Takes mail that comes back to a notice's return path: delivery reports (RFC 3464), and nothing else.
+"""Takes mail that comes back to the portal's own paths: `bounce+TOKEN@`, where reports go, and `reply+TOKEN@`, where answers go.
 
-`bounce+TOKEN@` names the notice. `Action: failed` marks the delivery and tells the sender; `delayed` and `relayed` are news, not
-failures; what is no delivery report (an automatic answer) is taken and dropped. Nothing of the mail is kept.
+The token names the mail that it comes back from, and with it what it means: a failed notice marks its delivery and tells the sender,
+a failed code is said on its page, any other failed mail is on record. `Action` decides, not `Status`: `delayed` and `relayed` are
+news (RFC 3464 2.3.3). A person who answers a notice is told where answers are read; a machine is never answered. Nothing of what
+came is kept.
 """
 
 from collections.abc import Callable
+from datetime import timedelta
 
-from portal.clock import Source
-from portal.db import deliveries, outbox
+from portal.db import deliveries, messages, outbox
+from portal.db.deliveries import Delivery
 from portal.db.engine import Database
-from portal.intake import Accepted, Relay
-from portal.mime.report import MAX_REPORT_BYTES, read_report
-from portal.model.events import CodeFailed, Facts, NoticeBounced, Who
-from portal.model.ids import DeliveryId, OrgId
-from portal.model.links import token_hash
-from portal.model.mails import OF_NO_DELIVERY, MailKind
-from portal.model.parties import Address
+from portal.intake import Accepted, Envelope, Relay
+from portal.mime.report import MAX_REPORT_BYTES
+from portal.mime.returned import Form, Returned, returned
+from portal.model.events import CodeFailed, Facts, NoticeAnswered, NoticeBounced, PersonNotTold, Who
+from portal.model.links import return_token, token_hash
+from portal.model.mails import MailKind
+from portal.model.parties import Address, address
+from portal.sealing.seal import Sealer
 
-PREFIX = "bounce+"
+PREFIXES = ("bounce+", "reply+")
+POINT_AGAIN = timedelta(days=1)
+_NOTICES = (MailKind.NOTICE, MailKind.REMINDER)
+_CODES = (MailKind.CODE, MailKind.STAFF_CODE)
 
 
-def return_token(recipient: Address, return_domain: str) -> str | None:
-    """The token in a return path's address; None when it is another address."""
-    if recipient.domain != return_domain or not recipient.local.startswith(PREFIX):
+def token_of(recipient: Address, return_domain: str) -> str | None:
+    """The token in one of the portal's own paths; None when it is another address."""
+    if recipient.domain != return_domain:
         return None
-    return recipient.local.removeprefix(PREFIX)
+    return next((recipient.local.removeprefix(one) for one in PREFIXES if recipient.local.startswith(one)), None)
 
 
 class ReportSubmission:
-    """A report on its way in; what goes beyond the limit is read and forgotten."""
+    """One on its way in; what goes beyond the limit is read and forgotten."""
 
-    def __init__(self, db: Database, source: Source, relay: Relay, tokens: list[str], wake: Callable[[], None]) -> None:
-        self._db, self._source, self._relay, self._tokens, self._wake = db, source, relay, tokens, wake
+    def __init__(
+        self,
+        db: Database,
+        sealer: Sealer,
+        relay: Relay,
+        envelope: Envelope,
+        return_domain: str,
+        wake: Callable[[], None],
+    ) -> None:
+        self._db, self._sealer, self._source = db, sealer, sealer.source
+        self._relay, self._envelope, self._domain, self._wake = relay, envelope, return_domain, wake
         self._raw = bytearray()
 
     async def write(self, piece: bytes) -> None:
@@ -41,38 +57,105 @@ class ReportSubmission:
         self._raw.clear()
 
     async def commit(self) -> Accepted:
-        found = read_report(self._raw)
-        if found and found[0] == "failed":
-            for token in self._tokens:
-                await self._mark(token, *found)
+        found = returned(bytes(self._raw), self._envelope.mail_from, self._domain)
+        for one in dict.fromkeys(self._envelope.rcpt_to):
+            token = token_of(address(one), self._domain)
+            if token is not None:
+                await self._take(token, found)
         return Accepted(None)
 
-    async def _mark(self, token: str, action: str, status: str) -> None:
+    async def _take(self, token: str, found: Returned) -> None:
         async with self._db.read() as tx:
             job = await outbox.by_return_hash(tx, token_hash(token))
-            delivery = await deliveries.one(tx, job.delivery_id) if job else None
-        if job is None or delivery is None or job.org_id != self._relay.org_id:
+            delivery = await deliveries.one(tx, job.delivery_id) if job and job.delivery_id else None
+        if job is None or job.org_id != self._relay.org_id:
             return
-        facts = Facts(
+        if found.form is not Form.REPORT:
+            await self._answered(job, delivery, found)
+        elif found.action == "failed":
+            await self._failed(job, delivery, found)
+        else:
+            await self._on_record(job, delivery, f"{found.form}: {found.action}")
+
+    async def _failed(self, job: outbox.Job, delivery: Delivery | None, found: Returned) -> None:
+        """A mail of ours did not arrive. What that means, its kind says."""
+        facts, kind = self._facts(job, delivery), MailKind(job.kind)
+        bounced = f"bounced {found.status}".strip()
+        if kind in _CODES:
+            code = CodeFailed(**facts, code_id=job.subject_id or "", reason=bounced)
+            async with self._db.write(code) as told:
+                await outbox.came_back(told, job, f"{found.status} returned by the recipient's mail host".strip())
+        elif kind in _NOTICES and delivery:
+            undelivered = await self._undelivered(delivery, found.status)
+            notice = NoticeBounced(**facts, action=found.action, status=found.status)
+            async with self._db.write(notice) as changed:
+                if await deliveries.bounced(changed, delivery.id):
+                    await outbox.enqueue(changed, undelivered)
+            self._wake()
+        else:  # about her ways in: the delivery it hangs on has nothing to do with it
+            staff = None if delivery else job.subject_id
+            person = PersonNotTold(**facts, about=job.kind, reason=bounced, staff=staff)
+            async with self._db.write(person) as told:
+                await outbox.came_back(told, job, f"{found.status} returned by the recipient's mail host".strip())
+
+    async def _answered(self, job: outbox.Job, delivery: Delivery | None, found: Returned) -> None:
+        """Whoever wrote is told where answers are read: at the address that the mail went to, and once a day."""
+        if found.form is not Form.ANSWER or delivery is None or not await self._wrote(delivery):
+            await self._on_record(job, delivery, found.form)
+            return
+        facts, now = self._facts(job, delivery), self._source.now()
+        async with self._db.read() as tx:
+            sent = [one for one in await outbox.of_delivery(tx, delivery.id) if one.kind == MailKind.POINTER]
+        again = any(now - one.made_at < POINT_AGAIN for one in sent)
+        pointer = await self._pointer(delivery, job)
+        async with self._db.write(NoticeAnswered(**facts, what=found.form, pointed=not again)) as changed:
+            if not again:
+                await outbox.enqueue(changed, pointer)
+        self._wake()
+
+    async def _pointer(self, delivery: Delivery, answered: outbox.Job) -> outbox.Job:
+        """It has a return path as notices have: by that the relay knows what may go to a host without TLS."""
+        back, job_id, kind = return_token(self._source.random(16)), self._source.new_id(), MailKind.POINTER
+        field = await self._sealer.field(delivery.org_id, job_id, kind.value, back.encode())
+        return outbox.job_for(
+            job_id,
+            delivery.org_id,
+            kind,
+            delivery.id,
+            self._source.now(),
+            subject_id=answered.id,
+            epoch_id=field.epoch_id,
+            payload_sealed=field.sealed,
+            return_hash=token_hash(back),
+        )
+
+    async def _wrote(self, delivery: Delivery) -> bool:
+        """Whether the mail names the delivery's own recipient as its sender: nobody else is written to."""
+        try:
+            writer = address(self._envelope.mail_from)
+        except ValueError:
+            return False
+        hashed = self._sealer.index(delivery.org_id, "recipient", str(writer))
+        return await messages.recipient_id(self._db, delivery.org_id, hashed) == delivery.recipient_id
+
+    async def _on_record(self, job: outbox.Job, delivery: Delivery | None, what: str) -> None:
+        await self._db.record(NoticeAnswered(**self._facts(job, delivery), what=what[:40], pointed=False))
+
+    def _facts(self, job: outbox.Job, delivery: Delivery | None) -> Facts:
+        return Facts(
             at=self._source.now(),
             who=Who.RELAY,
             actor=self._relay.id,
             org_id=job.org_id,
-            message_id=None if job.kind in OF_NO_DELIVERY else delivery.message_id,
-            delivery_id=None if job.kind in OF_NO_DELIVERY else delivery.id,
+            message_id=delivery.message_id if delivery else None,
+            delivery_id=delivery.id if delivery else None,
             session=None,
-            origin=None,
+            origin=self._envelope.origin,
         )
-        if job.kind in (MailKind.CODE, MailKind.STAFF_CODE):
-            failed = CodeFailed(**facts, code_id=job.subject_id or "", reason=f"bounced {status}")
-            async with self._db.write(failed) as told:
-                await outbox.came_back(told, job, f"{status} returned by the recipient's mail host".strip())
-            return
-        async with self._db.write(NoticeBounced(**facts, action=action, status=status)) as changed:
-            if await deliveries.bounced(changed, delivery.id):
-                await outbox.enqueue(changed, self._undelivered(job.org_id, delivery.id))
-        self._wake()
 
-    def _undelivered(self, org_id: OrgId, delivery_id: DeliveryId) -> outbox.Job:
-        now = self._source.now()
-        return outbox.job_for(self._source.new_id(), org_id, MailKind.UNDELIVERED, delivery_id, now)
+    async def _undelivered(self, delivery: Delivery, status: str) -> outbox.Job:
+        """The report to the sender, with the code that the recipient's host gave."""
+        now, job_id, kind = self._source.now(), self._source.new_id(), MailKind.UNDELIVERED
+        field = await self._sealer.field(delivery.org_id, job_id, kind.value, status.encode())
+        sealed, epoch_id = field.sealed, field.epoch_id
+        return outbox.job_for(job_id, delivery.org_id, kind, delivery.id, now, epoch_id=epoch_id, payload_sealed=sealed)

@@ -1,8 +1,10 @@
-"""Submission to the relay (RFC 6409) over TLS: certificate checked, no way to go on without."""
+"""Submission to the relay (RFC 6409) over TLS: certificate or key checked, no way to go on without."""
 
 import asyncio
+import hashlib
 import re
 import ssl
+from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -17,9 +19,13 @@ _ADDRESS = re.compile(r"<?[^\s<>]*@[^\s<>]*>?")
 
 
 class Submission:
-    """See the module. `url` as in PORTAL_SUBMISSION_URL; raises RefusesToStart when it is none."""
+    """See the module. `url` as in PORTAL_SUBMISSION_URL; raises RefusesToStart when it is none.
 
-    def __init__(self, url: str, ca: Path | None, hostname: str) -> None:
+    `pins` are SHA-256 of public keys (SubjectPublicKeyInfo), 64 hex digits each: the host must have one of them. Then nothing else is
+    asked of its certificate (as by DANE-EE with selector SPKI, RFC 7671 5.1), unless `ca` is given too: then both must hold.
+    """
+
+    def __init__(self, url: str, ca: Path | None, hostname: str, pins: Collection[str] = ()) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
             raise RefusesToStart("PORTAL_SUBMISSION_URL: write it as smtp://user:password@host:587 or smtps://host:465")
@@ -33,6 +39,10 @@ class Submission:
         except OSError as error:
             raise RefusesToStart(f"PORTAL_SUBMISSION_CA: {ca} can't be read: {error}") from error
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._pins = frozenset(one.lower() for one in pins)
+        if self._pins and ca is None:
+            self._context.check_hostname = False
+            self._context.verify_mode = ssl.CERT_NONE  # the key is checked, before anything is said: _Session
 
     async def submit(self, mail_from: str, rcpt_to: str, raw: bytes, *, tls_all_the_way: bool = False) -> Submitted:
         utf8 = not (mail_from.isascii() and rcpt_to.isascii())
@@ -67,7 +77,7 @@ class Submission:
             local_hostname=self._hostname,
             timeout=_TIMEOUT_SECONDS,
         )
-        return _Session(client, self._login)
+        return _Session(client, self._login, self._pins)
 
     def _submitted(self, client: aiosmtplib.SMTP, reply: str) -> Submitted:
         tls = client.transport.get_extra_info("ssl_object") if client.transport else None
@@ -88,14 +98,26 @@ async def _answer(client: aiosmtplib.SMTP, raw: bytes) -> aiosmtplib.SMTPRespons
 
 
 class _Session:
-    def __init__(self, client: aiosmtplib.SMTP, login: tuple[str, str] | None) -> None:
-        self._client, self._login = client, login
+    def __init__(self, client: aiosmtplib.SMTP, login: tuple[str, str] | None, pins: frozenset[str]) -> None:
+        self._client, self._login, self._pins = client, login, pins
 
     async def __aenter__(self) -> aiosmtplib.SMTP:
         await self._client.connect()
+        if self._pins:
+            self._check_key()
         if self._login:
             await self._client.login(*self._login)
         return self._client
+
+    def _check_key(self) -> None:
+        """Raises SubmissionFailed unless the host's key is a pinned one. So far it has heard our name and no more."""
+        tls = self._client.transport.get_extra_info("ssl_object") if self._client.transport else None
+        found = key_pin(tls.getpeercert(binary_form=True) or b"") if tls else ""
+        if found not in self._pins:
+            self._client.close()
+            raise SubmissionFailed(
+                f"the submission host has the key {found}, and PORTAL_SUBMISSION_PIN names another", transient=True
+            )
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None:
@@ -105,6 +127,15 @@ class _Session:
                 self._client.close()  # it has the mail; how it says goodbye does not matter
         else:
             self._client.close()
+
+
+def key_pin(certificate: bytes) -> str:
+    """SHA-256, in hex, of the public key in a certificate (DER)."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = x509.load_der_x509_certificate(certificate).public_key()
+    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 class _Translating:

@@ -170,6 +170,7 @@ class PolicySet(Event):
     unverified_notice: bool = True
     scan: str = "off"
     previews: bool = True
+    receipts: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -342,6 +343,18 @@ class NoticeBounced(Event):
 
     action: str
     status: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoticeAnswered(Event):
+    """Mail came to the return or reply path of a mail of ours, and is no failure; nothing of it was kept.
+
+    `what` is `answer` (a person's), `automatic`, `loop`, or `report:` with its action. `pointed` says that its writer is told where
+    answers are read.
+    """
+
+    what: str
+    pointed: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -572,20 +585,25 @@ class RecoveryApplied(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class PersonTold(Event):
-    """A mail about a person's own ways in went to one of her addresses. `about` names its occasion."""
+    """A mail about a person's own ways in, or one that says where answers are read, went to her.
+
+    `staff` is her id where it was about the console.
+    """
 
     about: str
     host: str
     tls: str
     reply: str
+    staff: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class PersonNotTold(Event):
-    """Such a mail could not be sent."""
+    """Such a mail could not be sent, or came back."""
 
     about: str
     reason: str
+    staff: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -692,6 +710,11 @@ class ReplyFailed(Event):
 
     reply_id: ReplyId
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceiptGiven(Event):
+    """The recipient sent the read receipt that the sender had asked for (RFC 8098)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,12 +23,16 @@ class MailKind(StrEnum):
     """To the sender: the virus scanner stopped a message."""
     STAFF_CODE = "staff-code"
     """A code by which a sender signs in to the console."""
+    POINTER = "pointer"
+    """To a recipient who answered a notice by mail: where answers are read."""
+    DELIVERED = "delivered"
+    """To a sender who asked for it (RFC 3461 NOTIFY=SUCCESS): the message is here and its notice has gone out."""
+    RECEIPT = "receipt"
+    """To a sender who asked for it (RFC 8098): a recipient says that she opened the message."""
     NEWS = "news"
     """To a sender who wants it: what happened to her messages."""
 
 
-OF_NO_DELIVERY = frozenset({MailKind.STAFF_CODE, MailKind.NEWS})
-"""Mails to a sender that hang on some delivery of hers and are no part of its story."""
 _TRIES_FOR = {
     MailKind.CODE: timedelta(minutes=10),
     MailKind.STAFF_CODE: timedelta(minutes=10),

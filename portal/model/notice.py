@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from portal.model.errors import InputRefused
 
 MOST_WORDS = 500
+STAFF_PASSKEY = "staff-passkey"
+"""A ChangePayload about a passkey for the console: it leads there, and to no message."""
 _FIELDS = ("organisation", "phone", "address")
 _LINK = re.compile(r"https?:|www\.|//|@|\b[\w-]+\.[a-z]{2,}\b", re.IGNORECASE)
 
@@ -75,7 +77,7 @@ class CodePayload:
 
 @dataclass(frozen=True)
 class ChangePayload:
-    """What a person is told of her own ways in: `about` names the occasion, `to` is one of her addresses.
+    """What a person, or a member of the staff, is told of her own ways in: `about` names the occasion, `to` is one of her addresses.
 
     `stop_token` is of the link that stops a recovery, `stop_letters` are typed there; `detail` is a moment (ISO 8601) or empty.
     """

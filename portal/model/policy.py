@@ -59,6 +59,9 @@ class Policy:
     previews: bool = True
     """Whether pictures, PDF and plain text may be looked at in the browser, or only downloaded."""
 
+    receipts: bool = False
+    """Whether a recipient is asked to send a read receipt (RFC 8098) where the sender wants one."""
+
     def expires_at(self, accepted_at: datetime) -> datetime:
         return accepted_at + timedelta(days=self.life_days)
 

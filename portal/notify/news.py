@@ -48,7 +48,7 @@ class News:
             for one in lines
             for what, at in _happened(one.delivery, since, now)
         ]
-        job = await self._job(member, lines[0].delivery, said, now) if said else None
+        job = await self._job(member, said, now) if said else None
         async with self._db.bookkeeping() as changed:
             if not await staff.told_news(changed, member, now):
                 return False
@@ -56,9 +56,7 @@ class News:
                 await outbox.enqueue(changed, job)
         return job is not None
 
-    async def _job(
-        self, member: Member, delivery: Delivery, said: list[tuple[str, str, str, str]], now: datetime
-    ) -> outbox.Job:
+    async def _job(self, member: Member, said: list[tuple[str, str, str, str]], now: datetime) -> outbox.Job:
         own = await self._fields.open(member.org_id, member.id, "staff", Field(member.epoch_id, member.address_sealed))
         job_id = JobId(self._source.new_id())
         payload = NewsPayload(own.decode(), tuple(sorted(said, key=lambda line: line[1])[:_MOST_LINES]))
@@ -67,7 +65,7 @@ class News:
             job_id,
             member.org_id,
             MailKind.NEWS,
-            delivery.id,
+            None,
             now,
             epoch_id=field.epoch_id,
             payload_sealed=field.sealed,

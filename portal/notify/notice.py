@@ -48,25 +48,47 @@ class Told:
     at: datetime
     message_id: str
     base_url: str
+    reply_to: str = ""
+    """Where an answer goes, if not to the organisation's own address."""
 
     def mail(self, letter: Letter) -> bytes:
         """A mail of these words, text and HTML (RFC 3834: no automatic answer is wanted)."""
+        return as_checked_bytes(self.built(letter))
+
+    def built(self, letter: Letter) -> EmailMessage:
         mail = self.headed(letter.subject)
         mail.set_content(letter.text, charset="utf-8")
         mail.add_alternative(letter.html, subtype="html", charset="utf-8")
-        return as_checked_bytes(mail)
+        return mail
 
-    def headed(self, subject: str) -> EmailMessage:
+    def headed(self, subject: str, refold_source: str = "long") -> EmailMessage:
         ours, theirs = address(self.organisation.mail_from), self.to.rsplit("@", 1)
-        mail = EmailMessage(policy=policy.SMTP.clone(utf8=not (ours.local + self.to).isascii()))
+        mail = EmailMessage(
+            policy=policy.SMTP.clone(utf8=not (ours.local + self.to).isascii(), refold_source=refold_source)
+        )
         mail["From"] = HeaderAddress(self.organisation.name, ours.local, ours.domain)
         mail["To"] = HeaderAddress("", theirs[0], theirs[1])
+        if self.reply_to:
+            mail["Reply-To"] = self.reply_to
         mail["Subject"] = undecoded(subject)
         mail["Date"] = format_datetime(self.at)
         mail["Message-ID"] = self.message_id
         mail["Auto-Submitted"] = "auto-generated"
         mail["X-Auto-Response-Suppress"] = "All"
         return mail
+
+
+def answering(message_id: str, raw: bytes) -> bytes:
+    """A mail that threads with another (RFC 5322 3.6.4). Written here: the library would encode an id longer than a line."""
+    return f"In-Reply-To: {message_id}\r\nReferences: {message_id}\r\n".encode("ascii") + raw if message_id else raw
+
+
+def mail_that_points(letters: Letters, told: Told, answers: str) -> bytes:
+    """For a recipient who answered a notice by mail; `answers` is that notice's Message-ID."""
+    context = {"org": told.organisation, "front_url": f"{told.base_url}/"}
+    mail = told.built(letters.render("pointer", told.language, context))
+    mail.replace_header("Auto-Submitted", "auto-replied")  # RFC 3834 3.1.7
+    return answering(answers, as_checked_bytes(mail))
 
 
 def mail_with_link(letters: Letters, told: Told, name: str, payload: NoticePayload, expires_at: datetime) -> bytes:
@@ -101,14 +123,14 @@ def mail_with_code(letters: Letters, told: Told, payload: CodePayload) -> bytes:
     return told.mail(letters.render("code", payload.language, context))
 
 
-def mail_of_change(letters: Letters, told: Told, payload: ChangePayload, at: datetime) -> bytes:
-    """What a person is told of her own ways in."""
+def mail_of_change(letters: Letters, told: Told, payload: ChangePayload, at: datetime, front_url: str) -> bytes:
+    """What a person is told of her own ways in; `front_url` is where she signs in."""
     is_code = payload.about == "address-code"
     context = {
         "org": told.organisation,
         "about": payload.about,
         "at": at,
-        "front_url": f"{told.base_url}/",
+        "front_url": front_url,
         "link": f"{told.base_url}/recovery/{payload.stop_token}" if payload.stop_token else "",
         "letters": payload.stop_letters,
         "effective_at": datetime.fromisoformat(payload.detail) if payload.detail and not is_code else None,

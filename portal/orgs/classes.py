@@ -91,6 +91,7 @@ class Classes:
             unverified_notice=policy.unverified_notice,
             scan=policy.scan.value,
             previews=policy.previews,
+            receipts=policy.receipts,
         )
         try:
             async with self._db.write(event) as changed:

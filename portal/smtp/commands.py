@@ -15,13 +15,32 @@ _MAX_ADDRESS_BYTES = 320  # 64 + @ + 255: RFC 5321 4.5.3.1
 _XFORWARD_NAMES = frozenset({"NAME", "ADDR", "PORT", "PROTO", "HELO", "IDENT", "SOURCE"})
 
 
+_NOTIFY = frozenset({"NEVER", "SUCCESS", "FAILURE", "DELAY"})
+_MAX_ENVID = 100  # RFC 3461 4.4
+_MAX_ORCPT = 500  # RFC 3461 4.2
+_ORCPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,40};[^;].*\Z")
+
+
 @dataclass(frozen=True)
 class Mail:
-    """MAIL FROM. `size` is what the client says the message will have (RFC 1870), 0 when it says nothing."""
+    """MAIL FROM. `size` is what the client says the message will have (RFC 1870), 0 when it says nothing.
+
+    `envid` is what reports name the envelope by (RFC 3461 4.4), decoded.
+    """
 
     address: str
     size: int
     smtp_utf8: bool
+    envid: str = ""
+
+
+@dataclass(frozen=True)
+class Rcpt:
+    """RCPT TO. `notify` has the words of NOTIFY, `orcpt` is the address as the sender wrote it, with its type (RFC 3461 4.1, 4.2)."""
+
+    address: str
+    notify: frozenset[str] = frozenset()
+    orcpt: str = ""
 
 
 def parse_mail(text: str) -> Mail:
@@ -32,27 +51,46 @@ def parse_mail(text: str) -> Mail:
     smtp_utf8 = "SMTPUTF8" in parameters
     flagged = parameters.pop("SMTPUTF8", None)
     parameters.pop("AUTH", None)  # RFC 4954 5: must be taken; nobody here asks for it
+    envid = _xtext(parameters.pop("ENVID", "") or "", _MAX_ENVID)
+    ret = parameters.pop("RET", "HDRS")
     if parameters:
         raise Refused(replies.UNKNOWN_PARAMETER)
     if flagged is not None or size is None or not re.fullmatch(r"[0-9]{1,20}", size):
         raise Refused(replies.BAD_ARGUMENT)
-    if body is None or body.upper() not in {"7BIT", "8BITMIME"}:
+    if body is None or body.upper() not in {"7BIT", "8BITMIME"} or (ret or "").upper() not in {"FULL", "HDRS"}:
         raise Refused(replies.BAD_ARGUMENT)
     _check_address(address, smtp_utf8=smtp_utf8)
-    return Mail(address, int(size), smtp_utf8)
+    return Mail(address, int(size), smtp_utf8, envid)
 
 
-def parse_recipient(text: str, *, smtp_utf8: bool) -> str:
-    """The address in the argument of RCPT, one that the portal's rules can name. Raises Refused."""
+def parse_recipient(text: str, *, smtp_utf8: bool) -> Rcpt:
+    """The argument of RCPT, its address one that the portal's rules can name. Raises Refused."""
     address, parameters = _path(text, "TO:")
+    given = "NOTIFY" in parameters
+    notify = frozenset((parameters.pop("NOTIFY", "") or "").upper().split(",")) if given else frozenset()
+    orcpt = _xtext(parameters.pop("ORCPT", "") or "", _MAX_ORCPT)
     if parameters:
         raise Refused(replies.UNKNOWN_PARAMETER)
+    if not notify <= _NOTIFY or ("NEVER" in notify and len(notify) > 1):
+        raise Refused(replies.BAD_ARGUMENT)
+    if orcpt and not _ORCPT.match(orcpt):
+        raise Refused(replies.BAD_ARGUMENT)
     _check_address(address, smtp_utf8=smtp_utf8)
     try:
         parties.address(address)
     except ValueError:
         raise Refused(replies.BAD_ADDRESS) from None
-    return address
+    return Rcpt(address, notify, orcpt)
+
+
+def _xtext(text: str, most: int) -> str:
+    """RFC 3461 4: what xtext stands for; printable ASCII only, since it goes into a report's fields. Raises Refused."""
+    if len(text) > most or re.search(r"\+(?![0-9A-F]{2})", text):
+        raise Refused(replies.BAD_ARGUMENT)
+    told = _XTEXT.sub(lambda found: chr(int(found[1], 16)), text)
+    if not re.fullmatch(r"[\x20-\x7e]*", told):
+        raise Refused(replies.BAD_ARGUMENT)
+    return told
 
 
 def parse_ident(text: str) -> str | None:

@@ -13,6 +13,7 @@ from portal.model.errors import (
     RelayUnknown,
     TooManyRecipients,
 )
+from portal.model.reports import AskedOfOne
 from portal.smtp import auth, replies
 from portal.smtp.commands import Mail, parse_ident, parse_mail, parse_recipient
 from portal.smtp.data import Received, receive
@@ -58,7 +59,9 @@ class Session(Wire):
 
     def _end_transaction(self) -> None:
         self._mail: Mail | None = None
+        self._checked: set[str] = set()
         self._recipients: list[tuple[str, Came]] = []
+        self._asked: dict[str, AskedOfOne] = {}
         self._queue_id: str | None = None  # lives as long as a transaction: Postfix tells it before each MAIL
         self._overcrowded = False
 
@@ -73,7 +76,7 @@ class Session(Wire):
         await self.say(*(f"250-{line}" for line in lines[:-1]), f"250 {lines[-1]}")
 
     def _offers(self) -> list[str]:
-        offers = [f"SIZE {self._intake.limits.max_bytes}", "8BITMIME", "SMTPUTF8", "PIPELINING"]
+        offers = [f"SIZE {self._intake.limits.max_bytes}", "8BITMIME", "SMTPUTF8", "PIPELINING", "DSN"]
         if self.secured:
             # XFORWARD is offered before AUTH, because a relay does not say EHLO again after it (RFC 4954 4)
             offers += [f"AUTH {' '.join(auth.MECHANISMS)}", "XFORWARD IDENT"]
@@ -136,7 +139,6 @@ class Session(Wire):
         mail = parse_mail(argument)
         if mail.size > self._intake.limits.max_bytes:
             raise Refused(await self._refused(MessageTooLarge("SIZE says so")))
-        await self._intake.check_sender(relay, mail.address, self.origin)
         self._mail = mail
         await self.say(replies.SENDER_OK)
 
@@ -146,8 +148,14 @@ class Session(Wire):
         recipient = parse_recipient(argument, smtp_utf8=self._mail.smtp_utf8)
         if len(self._recipients) >= self._intake.limits.max_recipients:
             raise Refused(await self._one_too_many())
-        came = await self._intake.check_recipient(self._relay, self._mail.address, recipient, self.origin)
-        self._recipients.append((recipient, came))
+        # Anybody may answer a notice; so who sends is judged where it is known to whom.
+        sender = "" if self._intake.is_own_path(recipient.address) else self._mail.address
+        if sender not in self._checked:
+            await self._intake.check_sender(self._relay, sender, self.origin)
+            self._checked.add(sender)
+        came = await self._intake.check_recipient(self._relay, self._mail.address, recipient.address, self.origin)
+        self._recipients.append((recipient.address, came))
+        self._asked[recipient.address] = AskedOfOne(recipient.notify, recipient.orcpt)
         await self.say(replies.RECIPIENT_OK)
 
     async def _one_too_many(self) -> Reply:
@@ -171,7 +179,8 @@ class Session(Wire):
 
     def _envelope(self, mail: Mail) -> Envelope:
         recipients, came = tuple(zip(*self._recipients, strict=True))
-        return Envelope(mail.address, recipients, self.origin, self._queue_id, mail.smtp_utf8, came)
+        asked, utf8 = dict(self._asked), mail.smtp_utf8
+        return Envelope(mail.address, recipients, self.origin, self._queue_id, utf8, came, asked, mail.envid)
 
     async def _take(self, submission: Submission) -> Reply:
         received = None

@@ -162,7 +162,7 @@ class _SinkSession(Wire):
         if self._sink.refuse_with and self._sink.refuse_at == "RCPT":
             await self.say(self._sink.refuse_with)
             return
-        self._rcpt_to.append(recipient)
+        self._rcpt_to.append(recipient.address)
         await self.say(replies.RECIPIENT_OK)
 
     async def _data(self, argument: str) -> None:

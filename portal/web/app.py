@@ -78,6 +78,7 @@ _ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/recovery/{token}", account.recovery),
     ("POST", "/recovery/{token}", account.stop_recovery),
     ("POST", "/messages/{delivery}/ask", recipient.ask),
+    ("POST", "/messages/{delivery}/receipt", recipient.receipt),
     ("GET", "/messages/{delivery}/reply", replies.write),
     ("POST", "/messages/{delivery}/reply", replies.submit),
     ("POST", "/messages/{delivery}/reply/resume", replies.resume),

@@ -205,6 +205,7 @@ async def message(visit: Visit) -> Response:
         original_href=f"{base}/original.eml",
         history=_history(view, names),
         expires_at=view.stored.target.expires_at,
+        receipt=await visit.site.receipts.asked(view.stored.target),
     )
 
 
@@ -311,6 +312,17 @@ async def ask(visit: Visit) -> Response:
     if stored is None or stored.target.state is DeliveryState.DISPOSED:
         raise NotFound("not the reader's, or gone for good")
     await visit.site.asking.ask(reader, stored)
+    return visit.go(f"/messages/{wanted}")
+
+
+async def receipt(visit: Visit) -> Response:
+    form = await read_form(visit.request)
+    visit.check(form.get("csrf", ""))
+    reader, wanted = await visit.reader(), delivery_id(visit)
+    stored = await visit.site.reading.denied(reader, wanted)
+    if stored is None:
+        raise NotFound("not the reader's")
+    await visit.site.receipts.give(reader, stored)
     return visit.go(f"/messages/{wanted}")
 
 

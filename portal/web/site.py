@@ -16,6 +16,7 @@ from portal.model.errors import MemberNeeded, SignInNeeded
 from portal.model.links import TOKEN_BYTES, link_token
 from portal.orgs.setup import Setup
 from portal.reading.read import Reading
+from portal.reading.receipt import Receipts
 from portal.reading.search import Search
 from portal.reply.compose import Compose
 from portal.signin import Client, Whose
@@ -61,6 +62,7 @@ class Site:
     search: Search
     compose: Compose
     asking: Asking
+    receipts: Receipts
     setup: Setup
     csrf: Csrf
     source: Source

@@ -35,6 +35,7 @@ from portal.model.errors import (
     StorageAway,
     StorageFull,
 )
+from portal.model.reports import AskedOfOne
 from portal.smtp.server import Listeners, listen, server_context
 from portal.smtp.sink import open_sink
 from tests.fakes_intake import CLINIC_RELAY, NAME, PASSWORD, FakeIntake
@@ -245,7 +246,7 @@ async def test_ehlo_offers_what_a_relay_needs_and_no_more(edge: Edge) -> None:
     """In the clear STARTTLS is offered and no AUTH; inside TLS AUTH and XFORWARD and no STARTTLS."""
     async with edge.client() as client:
         clear = set((await client.say("EHLO mx.clinic.example")).replace("250-", "").replace("250 ", "").split("|"))
-        common = {"portal.example", "SIZE 26214400", "8BITMIME", "SMTPUTF8", "PIPELINING", "ENHANCEDSTATUSCODES"}
+        common = {"portal.example", "SIZE 26214400", "8BITMIME", "SMTPUTF8", "PIPELINING", "DSN", "ENHANCEDSTATUSCODES"}
         assert clear == common | {"STARTTLS"}
         await client.start_tls()
         inside = set((await client.say("EHLO mx.clinic.example")).replace("250-", "").replace("250 ", "").split("|"))
@@ -448,6 +449,11 @@ async def assert_no_session(ours: Certificates, presented: Certificates, *, pinn
         ("MAIL FROM:<carol@clinic.example", "553 5.1.3"),
         ("MAIL FROM:<carol>", "553 5.1.3"),
         ("MAIL FROM:<carol@clinic.example> NOTIFY=NEVER", "555 5.5.4"),
+        ("MAIL FROM:<carol@clinic.example> RET=HDRS ENVID=4Xb+2B1", "250 2.1.0"),
+        ("MAIL FROM:<carol@clinic.example> RET=ALL", "501 5.5.4"),
+        ("MAIL FROM:<carol@clinic.example> ENVID=a+0D+0Ab", "501 5.5.4"),
+        ("MAIL FROM:<carol@clinic.example> ENVID=a+zz", "501 5.5.4"),
+        (f"MAIL FROM:<carol@clinic.example> ENVID={'x' * 101}", "501 5.5.4"),
         ("MAIL FROM:<carol@clinic.example> BODY=BINARYMIME", "501 5.5.4"),
         ("MAIL FROM:<carol@clinic.example> SIZE=many", "501 5.5.4"),
         ("MAIL FROM:<carol@clinic.example> SIZE=26214401", "552 5.3.4"),
@@ -510,10 +516,10 @@ async def test_refusals_of_the_intake_keep_their_codes(edge: Edge) -> None:
     async with edge.client() as client:
         await client.sign_in()
         edge.intake.errors["check_sender"] = SenderNotYours("not a domain of theirs")
-        assert (await client.say(MAIL)).startswith("550 5.7.1")
+        assert (await client.say_all(MAIL, RCPT))[1].startswith("550 5.7.1")
         edge.intake.errors.clear()
-        answers = await client.say_all(MAIL, "RCPT TO:<bob@patients.example>", RCPT, "DATA")
-        assert [answer[:9] for answer in answers] == ["250 2.1.0", "550 5.1.1", "250 2.1.5", "354 End d"]
+        answers = await client.say_all("RSET", MAIL, "RCPT TO:<bob@patients.example>", RCPT, "DATA")
+        assert [answer[:9] for answer in answers] == ["250 2.0.0", "250 2.1.0", "550 5.1.1", "250 2.1.5", "354 End d"]
         await client.say(b"hello\r\n.\r\n")
     assert edge.intake.submissions[0].envelope.rcpt_to == ("alice@patients.example",)
 
@@ -866,3 +872,50 @@ async def test_the_sink_keeps_what_it_is_sent(ours: Certificates) -> None:
     finally:
         client.writer.transport.abort()
         await sink.close()
+
+
+# -- what is wanted of reports (RFC 3461)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "answer", "asked"),
+    [
+        ("", "250 2.1.5", AskedOfOne()),
+        ("NOTIFY=success,DELAY", "250 2.1.5", AskedOfOne(frozenset({"SUCCESS", "DELAY"}))),
+        (
+            "NOTIFY=NEVER ORCPT=rfc822;a+2Bb@x.example",
+            "250 2.1.5",
+            AskedOfOne(frozenset({"NEVER"}), "rfc822;a+b@x.example"),
+        ),
+        ("NOTIFY=NEVER,SUCCESS", "501 5.5.4", None),
+        ("NOTIFY=", "501 5.5.4", None),
+        ("NOTIFY", "501 5.5.4", None),
+        ("NOTIFY=SUCCESS NOTIFY=DELAY", "501 5.5.4", None),
+        ("NOTIFY=SOMETIMES", "501 5.5.4", None),
+        ("ORCPT=rfc822;a+0D+0AAction:failed", "501 5.5.4", None),
+        ("ORCPT=alice", "501 5.5.4", None),
+        (f"ORCPT=rfc822;{'a' * 500}", "501 5.5.4", None),
+        ("RET=FULL", "555 5.5.4", None),
+    ],
+)
+async def test_what_is_wanted_of_reports_is_read_strictly(
+    edge: Edge, parameters: str, answer: str, asked: AskedOfOne | None
+) -> None:
+    """NOTIFY and ORCPT reach the intake decoded, or the recipient is refused: nothing of them can write a report's fields."""
+    async with edge.client() as client:
+        await client.sign_in()
+        assert (await client.say_all(f"{MAIL} ENVID=a+2Bb", f"{RCPT} {parameters}"))[1].startswith(answer)
+        if asked is not None:
+            await client.say("DATA")
+            await client.say(b"hello\r\n.\r\n")
+            envelope = edge.intake.submissions[0].envelope
+            assert (dict(envelope.asked), envelope.envid) == ({"alice@patients.example": asked}, "a+b")
+
+
+async def test_a_stranger_writes_to_the_portals_own_paths_and_nowhere_else(edge: Edge) -> None:
+    """Whether a sender is one is asked for people alone; a path of the portal's takes answers from anybody."""
+    edge.intake.senders.clear()
+    async with edge.client() as client:
+        await client.sign_in()
+        await client.say_all("MAIL FROM:<alice@patients.example>", "RCPT TO:<reply+x@portal.example>", RCPT, RCPT)
+    assert edge.intake.senders == ["", "alice@patients.example"]

@@ -1,18 +1,24 @@
 """`Mailer` by submission: over checked TLS or not at all, and the host's verdict is passed on."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from portal.mail.submission import Submission
+from portal.mail.submission import Submission, key_pin
 from portal.model.errors import RefusesToStart, SubmissionFailed
 from portal.smtp.sink import Sink, open_sink
 from tests.world import certificates
 
 pytestmark = pytest.mark.anyio
 MAIL = b"From: portal@clinic.example\r\nTo: alice@patients.example\r\nSubject: x\r\n\r\n.dot\r\n..two\r\n"
+
+
+def our_pin() -> str:
+    first = (certificates() / "server.pem").read_text().partition("-----END")[0]
+    return key_pin(ssl.PEM_cert_to_DER_cert(f"{first}-----END CERTIFICATE-----\n"))
 
 
 def server_tls() -> ssl.SSLContext:
@@ -65,6 +71,47 @@ async def test_a_certificate_of_another_authority_or_name_is_refused(sink: Sink)
     with pytest.raises(SubmissionFailed):
         await to(sink, host="127.0.0.2").check()
     assert not sink.messages
+
+
+async def test_a_pinned_key_is_what_counts(sink: Sink) -> None:
+    """With a pin alone neither name nor authority is asked; with an authority too, both must hold; another key gets no password."""
+    ours, url = our_pin(), f"smtp://portal:s3cret%20%40%2F@127.0.0.1:{sink.port}"
+    for pins in ([ours], ["0" * 64, ours.upper()]):
+        assert (await Submission(url, None, "portal.example", pins).check()).tls.startswith("TLSv1.")
+    with pytest.raises(SubmissionFailed) as caught:
+        await Submission(url, None, "portal.example", ["0" * 64]).check()
+    assert (caught.value.transient, ours in str(caught.value)) == (True, True)
+    by_name = url.replace("127.0.0.1", "localhost")
+    assert await Submission(by_name, certificates() / "ca.pem", "portal.example", [ours]).check()
+    with pytest.raises(SubmissionFailed):
+        await Submission(by_name, certificates() / "ca.pem", "portal.example", ["0" * 64]).check()
+    with pytest.raises(SubmissionFailed):
+        await Submission(
+            url.replace("127.0.0.1", "127.0.0.2"), certificates() / "ca.pem", "portal.example", [ours]
+        ).check()
+    plain = await open_sink()  # a pin is no way round TLS
+    with pytest.raises(SubmissionFailed):
+        await Submission(f"smtp://localhost:{plain.port}", None, "portal.example", [ours]).check()
+    await plain.close()
+
+
+async def test_a_host_with_another_key_hears_no_password() -> None:
+    """The key is checked before the login: a host that anybody's certificate speaks for learns nothing but our name."""
+    heard: list[bytes] = []
+
+    async def host(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 relay ESMTP\r\n")
+        while line := await reader.readline():
+            heard.append(line)
+            writer.write(b"250-relay\r\n250 AUTH PLAIN LOGIN\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(host, "127.0.0.1", 0, ssl=server_tls())
+    url = f"smtps://portal:secret@127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    with pytest.raises(SubmissionFailed):
+        await Submission(url, None, "portal.example", ["0" * 64]).submit("a@clinic.example", "b@x.example", MAIL)
+    server.close()
+    assert all(line.startswith((b"EHLO", b"QUIT")) for line in heard)
 
 
 async def test_a_refused_login_says_so_without_the_password(sink: Sink) -> None:

@@ -247,6 +247,40 @@ def test_an_undeliverable_notice_comes_back_to_the_sender_without_content(relaye
     assert (bounced.detail["action"], bounced.detail["status"]) == ("failed", "5.1.1")
 
 
+def test_who_asks_for_a_report_gets_the_portals(relayed: Relayed) -> None:
+    """Postfix passes NOTIFY, ORCPT and ENVID on, says nothing of its own, and Carol hears from the portal once the notice is out."""
+    with relayed.portal.serving():
+        with smtplib.SMTP("127.0.0.1", relayed.postfix.port, timeout=30) as client:
+            client.ehlo()
+            client.mail(CAROL, ["ENVID=env+2B1"])
+            assert client.rcpt(CLEAR, ["NOTIFY=SUCCESS"])[0] == 250
+            assert client.data(b"Subject: canary\r\nMessage-ID: <77@clinic.example>\r\n\r\nCanary\r\n")[0] == 250
+        report = relayed.mailbox.await_mail(CAROL, "Action: delivered").raw.decode()
+        relayed.postfix.await_empty()
+    assert "Original-Envelope-Id: env+1\r\n" in report
+    assert f"Original-Recipient: rfc822;{CLEAR}\r\n" in report
+    assert "Message-ID: <77@clinic.example>" in report
+    assert "anary" not in report
+    assert [one.rcpt_to for one in relayed.mailbox.messages] == [(CAROL,)]
+
+
+def test_an_answer_to_a_notice_is_led_to_the_portal(relayed: Relayed) -> None:
+    """Alice answers by mail: her host has no TLS, and still she hears where answers are read. An absence note is heard and left."""
+    with relayed.portal.serving():
+        relayed.send(CLEAR)
+        path = str(read(relayed.clear.await_mail(CLEAR))["Reply-To"])
+        relayed.clear.forget()
+        for note in (b"Auto-Submitted: auto-replied\r\n", b""):
+            with smtplib.SMTP("127.0.0.1", relayed.postfix.port, timeout=30) as client:
+                client.sendmail(CLEAR, [path], note + b"Subject: Re\r\n\r\nThank you\r\n")
+        pointer = relayed.clear.await_mail(CLEAR)
+        relayed.postfix.await_empty()
+    assert b"Auto-Submitted: auto-replied" in pointer.raw
+    assert len(relayed.clear.messages) == 1
+    said = [one.detail["what"] for one in relayed.portal.events("NoticeAnswered")]
+    assert sorted(said) == ["answer", "automatic"]
+
+
 def test_only_the_return_path_is_taken_at_the_portals_domain(relayed: Relayed) -> None:
     """Any other recipient there is refused by the relay at once."""
     with smtplib.SMTP("127.0.0.1", relayed.postfix.port, timeout=30) as client:

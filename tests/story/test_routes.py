@@ -112,6 +112,7 @@ TABLE: dict[tuple[str, str], Route] = {
     ("GET", "/messages/{delivery}/parts/{part}"): Route(200, 1),
     ("GET", "/messages/{delivery}/parts/{part}/view"): Route(200, 1),
     ("POST", "/messages/{delivery}/ask"): Route(303, send=post),
+    ("POST", "/messages/{delivery}/receipt"): Route(303, send=post),
     ("GET", "/messages/{delivery}/reply"): Route(200, 1),
     ("GET", "/messages/{delivery}/replies/{reply}"): Route(200, 2),
     ("GET", "/messages/{delivery}/replies/{reply}/files/{file}"): Route(200, 1),

@@ -139,6 +139,7 @@ async def test_a_code_answers_alike_whoever_asks(world: World) -> None:
     """An address that sent nothing, one of no organisation, an admin's: the same page, and no mail."""
     await world.announce()
     await desk(world, Role.ADMIN, "dora@clinic.example")
+    await world.worker.send_due()
     before = len(world.sink.messages)
     pages = []
     for who in ("stranger@clinic.example", "nobody@elsewhere.example", "dora@clinic.example"):

@@ -19,7 +19,7 @@ from portal.db.tx import WriteTx
 from portal.model.codes import CODE_LIFE, TRIES_A_CODE, wait_to_send
 from portal.model.errors import CodeRefused, TooManyTries
 from portal.model.events import By, StaffCodeRequested, StaffJoined, StaffProved, StaffSignedIn, StaffSignInFailed, Who
-from portal.model.ids import CodeId, DeliveryId, JobId, OrgId, StaffId
+from portal.model.ids import CodeId, JobId, OrgId, StaffId
 from portal.model.links import code, code_reference, keyed_hash, read_code, return_token, token_hash
 from portal.model.mails import MailKind
 from portal.model.notice import StaffCodePayload
@@ -38,11 +38,10 @@ STEP = 0.25
 
 @dataclass(frozen=True)
 class _Sender:
-    """Somebody who has sent messages, and a delivery that the code's mail hangs on."""
+    """Somebody who has sent messages."""
 
     org_id: OrgId
     address_hash: bytes
-    delivery_id: DeliveryId
     member: Member | None
 
 
@@ -112,7 +111,7 @@ class StaffCodes:
             job_id,
             sender.org_id,
             MailKind.STAFF_CODE,
-            sender.delivery_id,
+            None,
             now,
             subject_id=code_id,
             epoch_id=field.epoch_id,
@@ -209,7 +208,7 @@ class StaffCodes:
         async with self._db.read() as tx:
             lines = await overview.page(tx, owner.org_id, Wanted(sender_hash=hashed), None, 1)
             member = await staff.by_address(tx, owner.org_id, hashed)
-        return _Sender(owner.org_id, hashed, lines[0].delivery.id, member) if lines else None
+        return _Sender(owner.org_id, hashed, member) if lines else None
 
     def _hash(self, code_id: CodeId, digits: str) -> bytes:
         return keyed_hash(self._key, "staff code", code_id, digits)

@@ -2,11 +2,12 @@
 says so. The ceremonies are those of portal/signin/ceremony.py; the rows, handles and purposes are the staff's own.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from portal.clock import Source
-from portal.db import orgs, passkeys, staff
+from portal.db import orgs, outbox, passkeys, staff
 from portal.db.engine import Database, Duplicate
 from portal.db.orgs import Organisation
 from portal.db.passkeys import Ceremony
@@ -22,8 +23,13 @@ from portal.model.events import (
     StaffSignInFailed,
     Who,
 )
-from portal.model.ids import OrgId, PasskeyId, RecipientId, StaffId
-from portal.model.links import keyed_hash, token_hash
+from portal.model.ids import JobId, OrgId, PasskeyId, RecipientId, StaffId
+from portal.model.links import keyed_hash, return_token, token_hash
+from portal.model.mails import MailKind
+from portal.model.notice import STAFF_PASSKEY, ChangePayload
+from portal.sealing import Field
+from portal.sealing.open import Fields
+from portal.sealing.seal import Sealer
 from portal.signin import Client
 from portal.signin.staff import facts_of, person, stranger
 from portal.signin.staff.sessions import EMAILED_CODE, StaffSessions, Use
@@ -38,19 +44,26 @@ _SIGN_IN, _PROVE, _ADD = "staff-sign-in", "staff-step-up", "staff-add"
 
 
 class StaffPasskeys:
-    """See the module. `handles_key` makes user handles, 32 bytes that say nothing of who somebody is."""
+    """See the module. `handles_key` makes user handles, 32 bytes that say nothing of who somebody is.
+
+    Whoever gets a new passkey is told so by mail; `wake` tells the worker of this process that it is queued.
+    """
 
     def __init__(
         self,
         db: Database,
+        sealer: Sealer,
+        fields: Fields,
         sessions: StaffSessions,
         source: Source,
+        wake: Callable[[], None],
         *,
         handles_key: bytes,
         rp_id: str,
         origins: tuple[str, ...],
     ) -> None:
         self._db, self._sessions, self._source = db, sessions, source
+        self._sealer, self._fields, self._wake = sealer, fields, wake
         self._key, self.rp_id, self._origins = handles_key, rp_id, origins
 
     # -- signing in, and proving anew
@@ -121,14 +134,17 @@ class StaffPasskeys:
         event = StaffPasskeyAdded(
             **facts, staff=member.id, passkey=passkey.id, backed_up=passkey.backed_up, invited=True
         )
+        job = await self._told(member.org_id, member.id, Field(member.epoch_id, member.address_sealed))
         try:
             async with self._db.write(event) as tx:
                 if not await staff.use_invite(tx, invite.token_hash):
                     raise NotFound("the invitation was used meanwhile")
                 await staff.add_passkey(tx, passkey)
                 await staff.start(tx, session)
+                await outbox.enqueue(tx, job)
         except Duplicate:
             raise PasskeyRefused("here already") from None
+        self._wake()
         return cookie
 
     async def begin_adding(self, session: StaffSession, client: Client) -> dict[str, Any]:
@@ -146,11 +162,14 @@ class StaffPasskeys:
         event = StaffPasskeyAdded(
             **facts, staff=session.staff_id, passkey=passkey.id, backed_up=passkey.backed_up, invited=False
         )
+        job = await self._told(session.org_id, session.staff_id, Field(session.epoch_id, session.address_sealed))
         try:
             async with self._db.write(event) as tx:
                 await staff.add_passkey(tx, passkey)
+                await outbox.enqueue(tx, job)
         except Duplicate:
             raise PasskeyRefused("here already") from None
+        self._wake()
 
     async def remove(self, session: StaffSession, passkey_id: str, client: Client) -> None:
         """Removes one, with all other sessions. Raises ProofNeeded, NotFound, and InputRefused for the last one."""
@@ -221,6 +240,24 @@ class StaffPasskeys:
         )
 
     # -- pieces
+
+    async def _told(self, org_id: OrgId, staff_id: StaffId, own: Field) -> outbox.Job:
+        """The mail that tells her of her new passkey, at the address by which she was invited or sends."""
+        to = (await self._fields.open(org_id, staff_id, "staff", own)).decode()
+        back, job_id = return_token(self._source.random(16)), JobId(self._source.new_id())
+        payload = ChangePayload(STAFF_PASSKEY, to, "", back)
+        field = await self._sealer.field(org_id, job_id, MailKind.CHANGED.value, payload.dump())
+        return outbox.job_for(
+            job_id,
+            org_id,
+            MailKind.CHANGED,
+            None,
+            self._source.now(),
+            subject_id=staff_id,
+            epoch_id=field.epoch_id,
+            payload_sealed=field.sealed,
+            return_hash=token_hash(back),
+        )
 
     async def _organisation(self, org_id: OrgId) -> Organisation:
         async with self._db.read() as tx:

@@ -366,6 +366,7 @@ async def _policy(
         "unverified": "yes" if wanted.unverified_notice else "no",
         "scan": wanted.scan.value,
         "previews": "yes" if wanted.previews else "no",
+        "receipts": "yes" if wanted.receipts else "no",
         **(raw or {}),
     }
     return visit.page(
@@ -394,6 +395,7 @@ _LABELS = {
     "unverified_notice": "Notice over unverified hops",
     "scan": "Virus scan",
     "previews": "Previews of attachments",
+    "receipts": "Read receipts",
 }
 
 
@@ -442,6 +444,7 @@ def _read(start: Policy, fields: dict[str, str]) -> Policy:
         unverified_notice=fields.get("unverified") == "yes",
         scan=Scan(scan),
         previews=fields.get("previews") == "yes",
+        receipts=fields.get("receipts") == "yes",
     )
 
 

@@ -80,6 +80,8 @@ _SENTENCES: dict[str, Callable[[Detail], str]] = {
     "DeliveryReleased": lambda d: (
         "Scanned and clean" if d.get("scan") == "clean" else f"Let through unscanned: {d.get('reason', '')}"
     ),
+    "ReceiptGiven": lambda d: "The recipient sent a read receipt",
+    "NoticeAnswered": lambda d: f"Mail came back for a notice ({d.get('what', '')}); nothing of it was kept",
     "AskedAgain": lambda d: "The recipient asked to read it again",
     "AccessCodeSet": lambda d: "An access code was set",
     "DeliveryExpired": lambda d: "Ended, unread" if d.get("unread") else "Ended",
