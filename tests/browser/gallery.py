@@ -124,6 +124,7 @@ MESSAGE: Mapping[str, object] = {
     "said": SAID, "enclosed": [],
     "replies": [], "drafts": [], "reply_href": "/messages/0198/reply", "print_href": "/print", "pdf_href": "/pdf",
     "original_href": "/original",
+    "receipt": None,
     "history": [
         Thing(at=NOW, text="opened", name="", who="Miguel"), Thing(at=NOW, text="attachment", name="chart.png", who=""),
     ],

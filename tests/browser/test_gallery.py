@@ -293,6 +293,8 @@ def field(body: str, name: str) -> str:
 def test_what_is_typed_is_saved_meanwhile(site: Gallery, tab: Page) -> None:
     """A pause saves, politely said; a lost answer is not another window's change; a real one makes a reply of its own; sending knows
     the version that is kept."""
+    tab.goto("about:blank")  # a page that is left saves what was typed in it
+    tab.wait_for_timeout(200)
     site.saved.clear()
     tab.goto(f"{site.url}/reply")
     tab.wait_for_timeout(200)

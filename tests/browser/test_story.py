@@ -38,7 +38,8 @@ REPORT = paths.templates() / "demo" / "results.pdf"
 CARD = FilePayload(name="insurance card.png", mimeType="image/png", buffer=b"\x89PNG\r\n\x1a\n" + bytes(900_000))
 NOTES = FilePayload(name="Preguntas año 2026.txt", mimeType="text/plain", buffer="¿Cuánto hierro?\n".encode() * 9)
 FOCUS = """() => { const e = document.activeElement, s = getComputedStyle(e), b = e.getBoundingClientRect();
-  return {what: e.innerText || e.name || e.tagName, width: parseFloat(s.outlineWidth), style: s.outlineStyle,
+  const name = e.tagName === "IFRAME" ? "" : e.name;
+  return {what: e.innerText || name || e.tagName, width: parseFloat(s.outlineWidth), style: s.outlineStyle,
           halo: s.boxShadow, shown: b.width > 0 && b.height > 0}; }"""
 
 
@@ -102,7 +103,7 @@ def test_patient_reads_answers_and_leaves_nothing_behind(chromium: Browser, stag
 def _enters(page: Page, mailbox: Page, stage: Stage) -> None:
     notice = shown(page, stage, LINK)
     assert SUBJECT not in notice.inner_text()
-    notice.locator("a[href*='/m/']").click()
+    notice.locator("a[href*='/m/']").first.click()
     expect(page.locator("h1")).to_have_text("A message is waiting for you")
     inspect(page)
     page.get_by_role("button", name="Send me a code").click()
