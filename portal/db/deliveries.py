@@ -180,7 +180,8 @@ Ends: TypeAlias = DeliveryExpired | DeliveryRevoked | DeliveryDisposed
 
 async def _set(tx: BookkeepingTx, delivery: Delivery, **values: object) -> bool:
     """Changes a delivery that still has the state and the end it was read with; says whether it had."""
-    same = (t.c.id == delivery.id, t.c.state == delivery.state.value, t.c.expires_at == delivery.expires_at)
+    stopped = t.c.stopped.is_not_distinct_from(delivery.stopped and delivery.stopped.value)
+    same = (t.c.id == delivery.id, t.c.state == delivery.state.value, stopped, t.c.expires_at == delivery.expires_at)
     return await tx.change(update(t).where(*same).values(values)) == 1
 
 

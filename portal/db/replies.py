@@ -200,12 +200,14 @@ async def abandoned(tx: ReadTx, before: datetime, limit: int) -> list[Reply]:
     ]
 
 
-async def forget_draft(tx: BookkeepingTx, reply_id: ReplyId) -> list[BlobKey]:
-    """Text, files and grants, unless it was sent meanwhile. Returns the blobs that nothing needs any more."""
+async def forget_draft(tx: BookkeepingTx, reply_id: ReplyId, before: datetime | None = None) -> list[BlobKey]:
+    """Text, files and grants, unless it was sent meanwhile, or changed since `before`. Returns the blobs that nothing needs now."""
     if not await hold_draft(tx, reply_id):
         return []
     draft, found = await one(tx, reply_id), await files(tx, reply_id)
     assert draft is not None
+    if before is not None and draft.changed_at >= before:
+        return []
     await _forget_text(tx, draft)
     await tx.change(delete(grants).where(grants.c.container_id.in_([file.id for file in found])))
     await tx.change(delete(reply_files).where(reply_files.c.reply_id == reply_id))

@@ -115,7 +115,8 @@ class IntakeDoor:
             raise RecipientRefused(
                 "reports go to the path of a mail of ours, and at the portal's own domain there is nobody else"
             )
-        if await orgs.owner_of_domain(self._db, who.domain):
+        owner = await orgs.owner_of_domain(self._db, who.domain)
+        if owner and (owner.org_id == relay.org_id or relay.mode is not Mode.ARBITER):
             raise RecipientIsYours("a sender domain can't be a recipient's")
         return await self._ways.of(relay, address(mail_from), who)
 

@@ -89,7 +89,7 @@ class Disposition:
             old = await replies.abandoned(tx, now - DRAFT_LIFE, _BATCH)
         for draft in old:
             async with self._db.bookkeeping() as changed:
-                unneeded = await replies.forget_draft(changed, draft.id)
+                unneeded = await replies.forget_draft(changed, draft.id, now - DRAFT_LIFE)
             for key in unneeded:
                 await self._blobs.delete(key)
         async with self._db.bookkeeping() as changed:

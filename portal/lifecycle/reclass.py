@@ -12,7 +12,7 @@ from portal.model.errors import InputRefused
 from portal.model.events import By, ClassRaised
 from portal.model.ids import MessageId, OrgId
 from portal.model.message import READABLE, DeliveryState
-from portal.model.policy import Policy
+from portal.model.policy import Policy, Scan
 
 
 class Reclass:
@@ -37,6 +37,7 @@ class Reclass:
             raise InputRefused(
                 "A message can only be put under a class that asks for no less than it does now.", "policy_name"
             )
+        await self._check_scan(message_id, wanted)
         await self._check_reach(alive, wanted)
         retain_until = wanted.retain_until(every[0].accepted_at)
         event = ClassRaised(
@@ -63,6 +64,16 @@ class Reclass:
                 "A hold keeps this message by its class. It stays under that class until the hold is released.",
                 "policy_name",
             )
+
+    async def _check_scan(self, message_id: MessageId, wanted: Policy) -> None:
+        """Neither to a class that scans less, nor, read already, to one that shows nothing unscanned."""
+        async with self._db.read() as tx:
+            now, message = await orgs.scan_of_message(tx, message_id), await messages.one(tx, message_id)
+        order = list(Scan)
+        if order.index(wanted.scan) < order.index(now):
+            raise InputRefused("That class asks less of the virus scanner than the message's own.", "policy_name")
+        if wanted.scan is Scan.REQUIRED and now is not Scan.REQUIRED and (message is None or message.scan != "clean"):
+            raise InputRefused("No virus scanner has looked at this message, which that class requires.", "policy_name")
 
     async def _check_reach(self, alive: Sequence[Delivery], wanted: Policy) -> None:
         """A recipient with no way to the new level must be given one first."""

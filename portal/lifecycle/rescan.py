@@ -46,6 +46,9 @@ class Rescan:
         async with self._db.read() as tx:
             every = await deliveries.of_message(tx, waiting.id)
         stopped = [one for one in every if one.stopped is Stopped.UNSCANNED]
+        for one in every:  # a run before this one was cut off between two of them
+            if one.stopped is Stopped.INFECTED and one.state is not DeliveryState.QUARANTINED:
+                await self._release.quarantine(one.id, _WORKER, "found before")
         alive = [one for one in stopped if one.state is not DeliveryState.DISPOSED]
         now = self._source.now()
         again = replace(waiting, rescan_at=now + rescan_after(now - waiting.accepted_at))

@@ -85,7 +85,11 @@ class Answers:
             return NOT_FOUND
         if here is None:
             found = await self._verdicts.verdict(domain, level)
-            return Reply("OK", self._portal) if found.outcome is Outcome.PORTAL else NOT_FOUND
+            if found.outcome is Outcome.PORTAL:
+                return Reply("OK", self._portal)
+            if recipient is not None and await self._wishes.of(org, None, domain) != (level, None):
+                return Reply("OK", _AS_EVER)  # the domain, asked next, would be answered by another way than his
+            return NOT_FOUND
         return Reply("OK", self._portal if here else _AS_EVER)
 
 

@@ -42,11 +42,11 @@ class Returned:
 def returned(raw: Raw, mail_from: str, our_domain: str) -> Returned:
     """What a mail is that came from `mail_from` (empty for the null sender). `our_domain` is that of our Message-IDs. Never raises."""
     fields = split(raw)
+    report = read_report(raw) if not mail_from else None
+    if report:  # before the loop: a relay may bear the portal's own name, and nobody answers a report
+        return Returned(Form.REPORT, *report)
     if _goes_round(fields, our_domain):
         return Returned(Form.LOOP)
-    report = read_report(raw) if not mail_from else None
-    if report:
-        return Returned(Form.REPORT, *report)
     return Returned(Form.AUTOMATIC if _by_machine(fields, mail_from) else Form.ANSWER)
 
 

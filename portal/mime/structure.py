@@ -28,7 +28,7 @@ from portal.mime.transfer import AS_IT_IS, decoded
 MESSAGES = frozenset({"message/rfc822", "message/global", "message/news"})
 _MEDIA_TYPE = re.compile(r"[\s\"']*([\w!#$&^.+-]{1,100}/[\w!#$&^.+-]{1,100})", re.ASCII)
 # What a multipart begins with whose header names another boundary, or none: a delimiter, and under it a field of a part.
-_FIRST_DELIMITER = re.compile(rb"(?:\A|\n)--([^\r\n]{1,200}?)[ \t]*\r?\n[Cc]ontent-[\w-]{1,40}:")
+_FIRST_DELIMITER = re.compile(rb"(?:\A|\n)--([^\r\n]{1,200}?)[ \t]{0,100}\r?\n[Cc]ontent-[\w-]{1,40}:")
 _PREAMBLE_BYTES = 16 * 1024
 
 

@@ -55,6 +55,8 @@ class Routes:
         if route not in set(Route):
             raise InputRefused("Choose always, never, encrypt or verify.", "route")
         wanted = Route(route)
+        if kind == "address" and wanted is Route.ENCRYPT:
+            raise InputRefused("Relays ask for TLS by domain: set encrypt for the whole domain.", "route")
         async with self._db.read() as tx:
             if len(await routes.every(tx, org_id)) >= MOST_ROUTES:
                 raise InputRefused(f"There are {MOST_ROUTES} already. Remove some first.", "value")

@@ -136,9 +136,12 @@ class Reading:
         drafts = await replies.unsent(self._db, delivery_id) if purpose is Purpose.SUMMARY else []
         return View(stored, cover, rendition, shown, history, tuple(drafts))
 
-    async def paper(self, sheet: bytes) -> bytes | None:
-        """A PDF of what was opened for it (`Purpose.PDF`), or None where none can be made."""
-        return await self._renderer.paper(sheet)
+    async def paper(self, view: View, sheet: bytes) -> bytes | None:
+        """A PDF of what was opened for it (`Purpose.PDF`), or None where none can be made. Raises NoLongerReadable."""
+        pdf = await self._renderer.paper(sheet)
+        if not await views.still_readable(self._db, view.stored.target.delivery_id, self._source.now()):
+            raise NoLongerReadable("it ended while its PDF was made")
+        return pdf
 
     async def attachment(self, reader: Reader, delivery_id: DeliveryId, part_id: str) -> Download:
         """An attachment of the message. Raises NotFound when it has none of that id."""

@@ -10,7 +10,8 @@ become "opened": reminders go on, and the sender is not told that it was read.
 import asyncio
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from html import unescape
 
 from portal.clock import Source
@@ -62,7 +63,10 @@ class Search:
         """Messages older than `before` that hold every word of `typed`, whatever its capitals and accents. Raises InputRefused."""
         words = words_of(typed)
         async with self._slots:
-            return await self._find(reader, words, before)
+            found = await self._find(reader, words, before)
+        now = self._source.now()  # seconds may have passed since the first of them was looked at
+        kept = [one for one in found.lines if await views.still_readable(self._db, one.line.target.delivery_id, now)]
+        return replace(found, lines=tuple(kept))
 
     async def _find(self, reader: Reader, words: list[str], before: DeliveryId | None) -> Found:
         clock = asyncio.get_running_loop()
@@ -137,11 +141,16 @@ def words_of(typed: str) -> list[str]:
     return words
 
 
+@lru_cache(maxsize=4096)
+def _apart(sign: str) -> str:
+    return unicodedata.normalize("NFKD", sign)
+
+
 def folded(text: str) -> str:
     """Text without capitals, accents and signs that are not seen, for comparing (Unicode 3.13, D147, and UAX 15)."""
     if text.isascii():
         return text.lower()
-    apart = unicodedata.normalize("NFKD", text)
+    apart = "".join(map(_apart, text))  # sign by sign: the library puts a run of marks in order in quadratic time
     bare = "".join(sign for sign in apart if not unicodedata.combining(sign))
     return unicodedata.normalize("NFKC", bare.casefold()).translate(_FOLD)
 

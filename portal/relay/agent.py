@@ -201,7 +201,7 @@ def run(*command: str) -> None:
 
 
 def say(text: str) -> None:
-    pass
+    print(text, file=sys.stderr, flush=True)
 
 
 def options(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -155,6 +155,13 @@ class Uploads:
             if not one.sending and one.touched_at < before:
                 await self.drop(one)
 
+    async def make_way(self, before: datetime) -> None:
+        """Where all are taken: gives up the one that has waited longest, whosever it is, if that is since `before`."""
+        if len(self._open) >= MOST_OPEN:
+            waiting = [one for one in self._open.values() if not one.sending and one.touched_at < before]
+            if waiting:
+                await self.drop(min(waiting, key=lambda one: one.touched_at))
+
     async def forget(self, before: datetime) -> None:
         """Gives up what was last sent to before `before`."""
         for one in [one for one in self._open.values() if one.touched_at < before]:

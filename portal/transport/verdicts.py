@@ -35,6 +35,7 @@ _MOST_WAITING = 1_000
 _SLOW_SECONDS = 1.0
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
+_UNICAST = ipaddress.IPv6Network("2000::/3")  # all that IANA has given out
 
 Key = tuple[str, Level]
 
@@ -48,6 +49,8 @@ def public_only(address: str) -> bool:
         if read in _NAT64:
             inner = ipaddress.IPv4Address(int(read) & 0xFFFFFFFF)
     real = inner or read
+    if isinstance(real, ipaddress.IPv6Address) and real not in _UNICAST:
+        return False
     return real.is_global and not real.is_multicast
 
 
@@ -157,7 +160,7 @@ class Prober:
                 outcome, rule = await look.run()
         except TimeoutError:
             look.say(f"After {self._seconds:g} seconds the look was cut.")
-            outcome, rule = Outcome.LATER, look.rule
+            outcome, rule = Outcome.LATER, look.so_far
         return self._verdict(key, outcome, rule, look.hosts, look.policy, look.lines)
 
     def _later(self, key: Key, why: str) -> Verdict:
@@ -189,6 +192,7 @@ class _Look:
         self.policy: Policy | None = None
         self.lines: list[str] = []
         self.rule = Rule.OPPORTUNISTIC
+        self._asks_nothing = False  # known: no policy of its own, and no DANE without a secure MX
         self._names: tuple[str, ...] = (self._domain,)
 
     def say(self, line: str) -> None:
@@ -213,6 +217,7 @@ class _Look:
             self.say(line)
         if self._enforced:
             self.rule = Rule.MTA_STS
+        self._asks_nothing = not secure
         for host in hosts:
             if len(self.hosts) >= _MOST_ADDRESSES:
                 self.say(f"More hosts are named; as relays do, {_MOST_ADDRESSES} addresses were tried.")
@@ -221,8 +226,21 @@ class _Look:
             if self.hosts and self.hosts[-1].answer is Answer.SAFE:
                 return Outcome.DIRECT, self.hosts[-1].rule
         unsafe = [one for one in self.hosts if one.answer is Answer.UNSAFE]
-        by_dane = any(one.rule is Rule.DANE for one in unsafe or self.hosts)
-        return Outcome.PORTAL if unsafe else Outcome.LATER, Rule.DANE if by_dane else self.rule
+        if not unsafe:
+            unknown = any(one.rule is Rule.DNS for one in self.hosts)
+            return Outcome.LATER, self.so_far if unknown or self._by_dane(self.hosts) else self.rule
+        return Outcome.PORTAL, Rule.DANE if self._by_dane(unsafe) else self.rule
+
+    @staticmethod
+    def _by_dane(hosts: Sequence[HostTried]) -> bool:
+        return any(one.rule is Rule.DANE for one in hosts)
+
+    @property
+    def so_far(self) -> Rule:
+        """What decides where the look has not come to its end: nothing weaker than what the domain may yet turn out to demand."""
+        if self._by_dane(self.hosts):
+            return Rule.DANE
+        return self.rule if self._asks_nothing or self._enforced else Rule.DNS
 
     @property
     def _enforced(self) -> bool:
@@ -268,7 +286,8 @@ class _Look:
             found = await self._addresses(host.name)
         except (NoSuchName, LookupFailed) as error:
             said = "It has no address: no such name." if isinstance(error, NoSuchName) else f"No address: {error}."
-            return self._tried(HostTried(host.name, "", host.preference, Answer.AWAY, said, rule=self.rule))
+            rule = Rule.DNS if secure and isinstance(error, LookupFailed) and not self._enforced else self.rule
+            return self._tried(HostTried(host.name, "", host.preference, Answer.AWAY, said, rule=rule))
         wanted = await self._wanted(host, found, secure, probe.port)
         if wanted is None:
             return None

@@ -410,7 +410,7 @@ async def exported(visit: Visit) -> Response:
         "printed_at": visit.site.source.now(),
     }
     sheet = visit.site.pages.render("recipient/paper.json", visit.language, context)
-    pdf = await visit.site.reading.paper(sheet.encode())
+    pdf = await visit.site.reading.paper(view, sheet.encode())
     if pdf is None:
         say = visit.site.pages.say
         return visit.page(

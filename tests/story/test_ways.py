@@ -5,12 +5,15 @@ from datetime import timedelta
 
 import pytest
 
+from portal.db import orgs
 from portal.intake import Relay
+from portal.lookup.answers import Answers
 from portal.model.errors import InputRefused, NotMarked, PortalError
 from portal.model.events import By, Who
 from portal.model.parties import domain_name
 from portal.model.routes import Level, Mode, Outcome, Rule
 from portal.model.staff import Role
+from portal.orgs.wishes import Wishes
 from portal.transport import Verdict
 from tests.story.staff import desk as a_desk
 from tests.world import ALICE, BOB, CAROL, World, letter
@@ -33,7 +36,7 @@ class Told:
         domain = domain_name(domain)
         self.asked.append((domain, level, fresh))
         outcome = (self.fresh if fresh else {}).get(domain) or self.outcomes[domain]
-        if level is Level.VERIFY and outcome is Outcome.DIRECT:
+        if level is Level.VERIFY and domain != "both.example" and outcome is Outcome.DIRECT:
             outcome = Outcome.PORTAL
         now = self.world.clock.now()
         lines = (f"MX: 10 mx.{domain}.", f"mx.{domain} [192.0.2.25]: It does not offer STARTTLS.")
@@ -190,3 +193,29 @@ async def test_the_console_sets_mode_level_and_lists(world: World) -> None:
     for kind in ("RelayModeSet", "TransportSet", "RecipientRouteSet", "RecipientRouteRemoved"):
         assert kind in kinds
     assert (await desk.post("/staff/fallback/level", {"level": "verify", "hours": "soon"})).status_code == 422
+
+
+async def test_an_address_that_goes_direct_is_not_routed_by_its_domain(world: World) -> None:
+    """A relay asks for the address, then for the domain: the second answer must not send here what the intake leaves to the relay."""
+    told = Told(world, both=Outcome.DIRECT)
+    relay, routes = listening(world, told), world.house.routes()
+    await routes.set(world.northside.id, "both.example", "always", DORA)
+    await routes.set(world.northside.id, "bob@both.example", "verify", DORA)
+    answers = Answers(told, Wishes(world.house.db, world.house.sealer), "portal.example", 2526)
+    first = await answers.answer("northside/route", "bob@both.example")
+    then = await answers.answer("northside/route", "both.example")
+    routed = first.text or then.text
+    here = await answer(world, relay, "bob@both.example")
+    assert not (routed.startswith("portal:") and here == "LeftToRelay"), (first, then, here)
+    with pytest.raises(InputRefused, match="by domain"):
+        await routes.set(world.northside.id, "bob@both.example", "encrypt", DORA)
+
+
+async def test_a_neighbours_greylisted_mail_waits(world: World) -> None:
+    """An arbiter's mail to another organisation of the portal is a matter of its mail hosts, as any other."""
+    told = Told(world, **{"southside.example": Outcome.DIRECT})
+    relay = listening(world, told)
+    async with world.house.db.read() as tx:
+        [domain, *_] = await orgs.domains(tx, world.southside.id)
+    told.outcomes[domain] = Outcome.DIRECT
+    assert await answer(world, relay, f"bob@{domain}") == "LeftToRelay"

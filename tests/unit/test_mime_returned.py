@@ -61,3 +61,15 @@ def test_a_report_that_is_cut_or_spoiled_is_nothing_and_never_an_error() -> None
             found = returned(spoiled, "", "portal.example")
             assert found.form in (Form.REPORT, Form.AUTOMATIC)
             assert len(found.action) <= 20
+
+
+def test_a_report_of_a_relay_that_bears_our_name_is_a_report() -> None:
+    """Portal and relay on one host: its reports have Message-IDs of our domain, and nobody answers a report."""
+    raw = (
+        b"From: MAILER-DAEMON@portal.example\r\nAuto-Submitted: auto-replied\r\n"
+        b"Message-Id: <20261128032600.4ABCDEF@portal.example>\r\nMIME-Version: 1.0\r\n"
+        b'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\r\n\r\n'
+        b"--b\r\n\r\nno\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; portal.example\r\n\r\n"
+        b"Final-Recipient: rfc822; a@b.example\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n--b--\r\n"
+    )
+    assert returned(raw, "", "portal.example").form is Form.REPORT
