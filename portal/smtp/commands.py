@@ -68,12 +68,10 @@ def parse_recipient(text: str, *, smtp_utf8: bool) -> Rcpt:
     address, parameters = _path(text, "TO:")
     given = "NOTIFY" in parameters
     notify = frozenset((parameters.pop("NOTIFY", "") or "").upper().split(",")) if given else frozenset()
-    orcpt = _xtext(parameters.pop("ORCPT", "") or "", _MAX_ORCPT)
+    orcpt = _orcpt(parameters.pop("ORCPT", "") or "")
     if parameters:
         raise Refused(replies.UNKNOWN_PARAMETER)
     if not notify <= _NOTIFY or ("NEVER" in notify and len(notify) > 1):
-        raise Refused(replies.BAD_ARGUMENT)
-    if orcpt and not _ORCPT.match(orcpt):
         raise Refused(replies.BAD_ARGUMENT)
     _check_address(address, smtp_utf8=smtp_utf8)
     try:
@@ -81,6 +79,15 @@ def parse_recipient(text: str, *, smtp_utf8: bool) -> Rcpt:
     except ValueError:
         raise Refused(replies.BAD_ADDRESS) from None
     return Rcpt(address, notify, orcpt)
+
+
+def _orcpt(text: str) -> str:
+    """The address that reports name, or nothing where it can't stand in one (RFC 6533 allows more): no mail is refused for it."""
+    try:
+        told = _xtext(text, _MAX_ORCPT)
+    except Refused:
+        return ""
+    return told if _ORCPT.match(told) else ""
 
 
 def _xtext(text: str, most: int) -> str:

@@ -83,6 +83,10 @@ def parse(text: str, policy_id: str, now: datetime) -> Policy:
 _PATTERN = re.compile(r"(?:\*\.)?[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?\Z")
 
 
+_AGAIN = timedelta(days=1)
+"""After so long a policy is fetched again although its id is the same, so that nobody need only wait for its end (RFC 8461 3.3)."""
+
+
 class Policies:
     """The policies of domains. `allowed` says to which addresses a connection may be opened; `port` is HTTPS's."""
 
@@ -99,18 +103,20 @@ class Policies:
         self._resolver, self._now, self._allowed = resolver, now, allowed
         self._port, self._authorities, self._seconds = port, authorities, seconds
         self._known: OrderedDict[str, Policy] = OrderedDict()
+        self._again: dict[str, datetime] = {}
         self._tls: ssl.SSLContext | None = None
 
     async def of(self, domain: str) -> tuple[Policy | None, list[str]]:
         """The policy that applies now, if any, and what was found, for people. Never raises for what the network does."""
         known = self._known.get(domain)
         if known is not None and known.expires_at <= self._now():
-            del self._known[domain]
+            del self._known[domain], self._again[domain]
             known = None
         policy_id, said = await self._id(domain)
         if policy_id is None:
             return (known, [said, "The policy that was fetched before still stands."]) if known else (None, [said])
-        if known is not None and known.id == policy_id:
+        if known is not None and known.id == policy_id and self._now() < self._again[domain]:
+            self._known.move_to_end(domain)
             return known, [f"MTA-STS: the policy {known.id} is known, mode {known.mode}."]
         try:
             async with asyncio.timeout(self._seconds):
@@ -119,10 +125,10 @@ class Policies:
             why = str(error) or "no answer in time"
             said = f"MTA-STS: there is a record, but no policy could be fetched: {why}."
             return (known, [said, "The policy that was fetched before still stands."]) if known else (None, [said])
-        self._known[domain] = policy
+        self._known[domain], self._again[domain] = policy, self._now() + _AGAIN
         self._known.move_to_end(domain)
         while len(self._known) > _MOST_DOMAINS:
-            self._known.popitem(last=False)
+            del self._again[self._known.popitem(last=False)[0]]
         return policy, [f"MTA-STS: policy {policy.id}, mode {policy.mode}, hosts {' '.join(policy.mx[:10]) or 'none'}."]
 
     async def _id(self, domain: str) -> tuple[str | None, str]:

@@ -12,7 +12,21 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Page, expect
 
 from portal.demo import first_message
-from tests.browser.stage import AGENT, CODE, LINK, NARROW, WIDE, Stage, Watch, find, inspect, settled, until, words
+from tests.browser.stage import (
+    AGENT,
+    CODE,
+    LINK,
+    NARROW,
+    WIDE,
+    Stage,
+    Watch,
+    find,
+    inspect,
+    leave,
+    settled,
+    until,
+    words,
+)
 
 DEVICE = {
     "protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True,
@@ -37,7 +51,7 @@ def person(chromium: Browser, stage: Stage, **more: Any) -> Iterator[tuple[Page,
     try:
         yield context.new_page(), watch
     finally:
-        context.close()
+        leave(context)
     assert watch.foreign == []
     assert [line for line in watch.said if not line.startswith(("422 for", "403 for"))] == []
 

@@ -28,6 +28,7 @@ from tests.browser.stage import (
     Watch,
     find,
     inspect,
+    leave,
     settled,
     until,
     words,
@@ -57,7 +58,7 @@ def person(chromium: Browser, stage: Stage, **more: Any) -> Iterator[tuple[Brows
     try:
         yield context, watch
     finally:
-        context.close()
+        leave(context)
     assert watch.said == []
     assert watch.foreign == []
 

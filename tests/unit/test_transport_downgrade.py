@@ -1,7 +1,7 @@
 """A look at a domain that is cut, or whose look-ups fail, never ends with less than the domain may demand."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace as N
 from typing import Any
 
@@ -12,6 +12,7 @@ from portal.lookup.answers import policy_of
 from portal.model.routes import Level
 from portal.transport import Answer, HostTried
 from portal.transport.resolver import Found, LookupFailed
+from portal.transport.sts import Policies
 from portal.transport.verdicts import Prober
 
 pytestmark = pytest.mark.anyio
@@ -68,3 +69,27 @@ async def test_dane_is_not_forgotten(names: Any, seconds: float) -> None:
     found = await prober.verdict("dane.example", Level.ENCRYPT)
     said = policy_of(found)
     assert said.status == "TEMP" or said.text.startswith("dane-only"), (found.outcome, found.rule, said)
+
+
+class Fetched(Policies):
+    """Policies of a site that may be cut off."""
+
+    away = False
+
+    async def _id(self, domain: str) -> tuple[str | None, str]:
+        return "1", ""
+
+    async def _fetch(self, domain: str) -> str:
+        if self.away:
+            raise OSError("cut off")
+        return "version: STSv1\r\nmode: enforce\r\nmx: mx.sts.example\r\nmax_age: 259200\r\n"
+
+
+async def test_a_policy_is_fetched_again_before_it_ends() -> None:
+    """With the same id, once a day: whoever cuts its site off at its end comes too late; a failure leaves what stands."""
+    now = datetime(2026, 11, 28, tzinfo=UTC)
+    nobody: Any = None
+    policies = Fetched(nobody, lambda: now, lambda _: True)
+    for days, away, stands in ((0, False, True), (2, False, True), (4, True, True), (6, True, False)):
+        now, policies.away = datetime(2026, 11, 28, tzinfo=UTC) + timedelta(days=days), away
+        assert ((await policies.of("sts.example"))[0] is not None) is stands, days
