@@ -15,7 +15,16 @@ from portal.db.engine import Database
 from portal.intake import Accepted, Envelope, Relay
 from portal.mime.report import MAX_REPORT_BYTES
 from portal.mime.returned import Form, Returned, returned
-from portal.model.events import CodeFailed, Facts, NoticeAnswered, NoticeBounced, PersonNotTold, Who
+from portal.model.errors import RecipientRefused
+from portal.model.events import (
+    CodeFailed,
+    Facts,
+    NoticeAnswered,
+    NoticeBounced,
+    PersonNotTold,
+    SubmissionRefused,
+    Who,
+)
 from portal.model.links import return_token, token_hash
 from portal.model.mails import MailKind
 from portal.model.parties import Address, address
@@ -65,11 +74,13 @@ class ReportSubmission:
         return Accepted(None)
 
     async def _take(self, token: str, found: Returned) -> None:
+        """The token alone says whose mail it was: any relay of this portal may be the one that is asked to bring it back."""
         async with self._db.read() as tx:
             job = await outbox.by_return_hash(tx, token_hash(token))
             delivery = await deliveries.one(tx, job.delivery_id) if job and job.delivery_id else None
-        if job is None or job.org_id != self._relay.org_id:
-            return
+        if job is None:
+            await self._refuse()
+            raise RecipientRefused("the mail that this path was of has gone since RCPT")
         if found.form is not Form.REPORT:
             await self._answered(job, delivery, found)
         elif found.action == "failed":
@@ -137,6 +148,14 @@ class ReportSubmission:
             return False
         hashed = self._sealer.index(delivery.org_id, "recipient", str(writer))
         return await messages.recipient_id(self._db, delivery.org_id, hashed) == delivery.recipient_id
+
+    async def _refuse(self) -> None:
+        relay, origin = self._relay, self._envelope.origin
+        now, reason = self._source.now(), RecipientRefused.__name__
+        event = SubmissionRefused(
+            at=now, who=Who.RELAY, actor=relay.id, org_id=relay.org_id, origin=origin, reason=reason
+        )
+        await self._db.record(event)
 
     async def _on_record(self, job: outbox.Job, delivery: Delivery | None, what: str) -> None:
         await self._db.record(NoticeAnswered(**self._facts(job, delivery), what=what[:40], pointed=False))
