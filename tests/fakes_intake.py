@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from portal.intake import Accepted, Came, Envelope, Limits, Relay
 from portal.model.errors import RelayUnknown
 from portal.model.ids import CredentialId, MessageId, OrgId, RelayId
+from portal.model.routes import Rule
 
 CLINIC_RELAY = Relay(RelayId("relay-1"), OrgId("org-1"), "mx.clinic.example", CredentialId("credential-1"))
 NAME, PASSWORD = "clinic-relay", "correct horse"
@@ -50,6 +51,7 @@ class FakeIntake:
         self.senders: list[str] = []
         self.recipients: list[str] = []
         self.refused_recipients: dict[str, Exception] = {}
+        self.rules: dict[str, Rule] = {}
         self.keep_content = True
 
     async def fail(self, step: str) -> None:
@@ -79,7 +81,7 @@ class FakeIntake:
         self.recipients.append(rcpt_to)
         if rcpt_to in self.refused_recipients:
             raise self.refused_recipients[rcpt_to]
-        return Came()
+        return Came(self.rules.get(rcpt_to, Rule.TRUST))
 
     async def begin(self, relay: Relay, envelope: Envelope) -> FakeSubmission:
         await self.fail("begin")

@@ -31,6 +31,11 @@ class Came:
     rule: Rule = Rule.TRUST
     verdict: Verdict | None = None
 
+    @property
+    def needs_mark(self) -> bool:
+        """Whether it is for the message itself to show that it belongs here."""
+        return self.rule is Rule.MARKED
+
     def __str__(self) -> str:
         return f"{self.rule} {self.verdict.outcome}" if self.verdict else str(self.rule)
 

@@ -184,6 +184,7 @@ _WHY = {
     "MessageTooLarge": "larger than the portal takes",
     "MessageMalformed": "bytes or headers that mail may not have",
     "TooManyRecipients": "too many recipients at once",
+    "RecipientApart": "recipients with and without need of a mark in one mail; the relay sends to some of them again",
     "ClassUnknown": "no class of the name that the mail asked for",
     "AskedMalformed": "an X-Portal header that is not understood",
     "RecipientOutOfReach": "a recipient can't sign in strongly enough for the class",
