@@ -303,13 +303,18 @@ def test_who_always_comes_here_does_not_suffer_from_who_needs_a_mark(relayed: Re
     assert portal.events("MessageAccepted")[-1].detail["came_by"] == ["always"]
 
 
-def test_only_the_return_path_is_taken_at_the_portals_domain(relayed: Relayed) -> None:
-    """Any other recipient there is refused by the relay at once."""
-    with smtplib.SMTP("127.0.0.1", relayed.postfix.port, timeout=30) as client:
+def test_only_the_paths_of_mails_of_ours_are_taken_at_the_portals_domain(relayed: Relayed) -> None:
+    """The relay asks the portal before it says yes: a made-up token is refused at RCPT, and no bounce goes to a forged sender."""
+    with relayed.portal.serving(), smtplib.SMTP("127.0.0.1", relayed.postfix.port, timeout=30) as client:
+        relayed.send(CLEAR)
+        path = relayed.clear.await_mail(CLEAR).mail_from
+        relayed.postfix.await_empty()
         client.ehlo()
-        client.mail("")
-        assert client.rcpt("postmaster@portal.example")[0] == 550
-        assert client.rcpt("bounce+token@portal.example")[0] == 250
+        client.mail("mallory@patients.example")
+        for made_up in ("postmaster@portal.example", "bounce+token@portal.example", "reply+token@portal.example"):
+            assert client.rcpt(made_up)[0] == 550, made_up
+        assert client.rcpt(path)[0] == 250
+    assert relayed.postfix.queued() == []
 
 
 @pytest.mark.parametrize(
