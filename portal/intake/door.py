@@ -13,12 +13,12 @@ from portal.db import orgs, outbox
 from portal.db.engine import Database
 from portal.intake import Came, Envelope, Limits, Relay, Submission
 from portal.intake.accept import House
-from portal.intake.report import ReportSubmission, token_of
+from portal.intake.report import OwnPath, ReportSubmission, own_path
 from portal.intake.way import Ways
 from portal.model.errors import MailLoop, PortalError, RecipientIsYours, RecipientRefused, RelayUnknown, SenderNotYours
 from portal.model.events import RelayRefused, SubmissionRefused, Who
 from portal.model.ids import CredentialId
-from portal.model.links import keyed_hash, token_hash
+from portal.model.links import keyed_hash
 from portal.model.parties import address
 from portal.model.routes import Mode
 
@@ -67,7 +67,7 @@ class IntakeDoor:
 
     def is_own_path(self, rcpt_to: str) -> bool:
         try:
-            return token_of(address(rcpt_to), self._return_domain) is not None
+            return own_path(address(rcpt_to), self._return_domain) is not None
         except ValueError:
             return False
 
@@ -106,9 +106,9 @@ class IntakeDoor:
             who = address(rcpt_to)
         except ValueError:
             raise RecipientRefused("not a mail address") from None
-        token = token_of(who, self._return_domain)
-        if token is not None:
-            if not await self._is_ours(token):
+        path = own_path(who, self._return_domain)
+        if path is not None:
+            if not await self._is_ours(path):
                 raise RecipientRefused("no mail of ours has this path")
             return Came()
         if not mail_from or who.domain == self._return_domain:
@@ -120,9 +120,9 @@ class IntakeDoor:
             raise RecipientIsYours("a sender domain can't be a recipient's")
         return await self._ways.of(relay, address(mail_from), who)
 
-    async def _is_ours(self, token: str) -> bool:
+    async def _is_ours(self, path: OwnPath) -> bool:
         async with self._db.read() as tx:
-            return await outbox.by_return_hash(tx, token_hash(token)) is not None
+            return await outbox.by_return_hash(tx, path.found_by) is not None
 
     async def begin(self, relay: Relay, envelope: Envelope) -> Submission:
         came = envelope.came or (Came(),) * len(envelope.rcpt_to)
