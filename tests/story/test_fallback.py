@@ -32,6 +32,7 @@ from tests.authenticator import Authenticator
 from tests.servers import free_port
 from tests.story.seams import rows
 from tests.story.staff import OPERATOR, Desk, desk
+from tests.story.test_returned import bounce
 from tests.story.ways import add_passkey, use_passkey
 from tests.world import ALICE, BOB, CAROL, World, letter
 
@@ -190,6 +191,10 @@ async def test_a_relay_is_bound_to_its_senders(world: World) -> None:
     await world.deliver()
     live = (await who.get(f"{page}/live")).json()["lately"]
     assert (live[0]["good"], live[0]["text"]) == (True, "Taken in for 1 recipient, class default 1")
+    await world.worker.send_due()
+    await bounce(world, world.sink.messages[-1].mail_from)
+    live = (await who.get(f"{page}/live")).json()["lately"]
+    assert (live[0]["good"], live[0]["text"]) == (True, "Brought back what became of a mail of the portal's")
     foreign = f"/staff/fallback/relays/{world.foreign_relay.id}"
     assert (await who.get(foreign)).status_code == 404
 

@@ -6,6 +6,7 @@ import pytest
 
 from portal.intake import Envelope
 from portal.model.errors import RecipientRefused
+from tests.story.staff import OPERATOR
 from tests.world import ALICE, CAROL, World
 
 pytestmark = pytest.mark.anyio
@@ -69,6 +70,7 @@ async def test_a_report_counts_whichever_relay_brings_it(world: World) -> None:
     await world.announce()
     path = world.sink.messages[-1].mail_from
     await world.deliver(report(path), to=(path,), sender="", relay=world.foreign_relay)
+    assert await world.house.fallback(OPERATOR).lately(world.southside, world.foreign_relay.id) == []
     [event] = await world.events("NoticeBounced")
     assert (event.org_id, event.actor) == (world.northside.id, world.foreign_relay.id)
 

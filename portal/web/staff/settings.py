@@ -202,6 +202,8 @@ def _lately(one: Act) -> dict[str, object]:
     if one.kind == "MessageAccepted":
         count = len(detail["deliveries"])
         text, good = f"Taken in for {count} recipient{'' if count == 1 else 's'}, class {detail['policy']}", True
+    elif one.kind != "SubmissionRefused":  # what came to a path of the portal's: a report, or an answer
+        text, good = "Brought back what became of a mail of the portal's", True
     else:
         text, good = f"Refused: {_WHY.get(detail.get('reason', ''), detail.get('reason', one.kind))}", False
     return {"at": one.at, "shown": shown_time(one.at), "text": text, "good": good, "origin": one.origin}
