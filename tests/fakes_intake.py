@@ -50,6 +50,7 @@ class FakeIntake:
         self.refusals: list[str] = []
         self.senders: list[str] = []
         self.recipients: list[str] = []
+        self.mails: list[str] = []
         self.refused_recipients: dict[str, Exception] = {}
         self.rules: dict[str, Rule] = {}
         self.keep_content = True
@@ -77,8 +78,9 @@ class FakeIntake:
         self.senders.append(mail_from)
         await self.fail("check_sender")
 
-    async def check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, origin: str) -> Came:
+    async def check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, origin: str, mail: str = "") -> Came:
         self.recipients.append(rcpt_to)
+        self.mails.append(mail)
         if rcpt_to in self.refused_recipients:
             raise self.refused_recipients[rcpt_to]
         return Came(self.rules.get(rcpt_to, Rule.TRUST))

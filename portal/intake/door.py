@@ -94,14 +94,14 @@ class IntakeDoor:
             await self.refuse(relay, origin, "MailLoop")
             raise MailLoop("mail of the portal itself came back; the relay needs a transport of its own for it")
 
-    async def check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, origin: str) -> Came:
+    async def check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, origin: str, mail: str = "") -> Came:
         try:
-            return await self._check_recipient(relay, mail_from, rcpt_to)
+            return await self._check_recipient(relay, mail_from, rcpt_to, mail)
         except PortalError as error:
             await self.refuse(relay, origin, type(error).__name__)
             raise
 
-    async def _check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str) -> Came:
+    async def _check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, mail: str) -> Came:
         try:
             who = address(rcpt_to)
         except ValueError:
@@ -118,7 +118,7 @@ class IntakeDoor:
         owner = await orgs.owner_of_domain(self._db, who.domain)
         if owner and (owner.org_id == relay.org_id or relay.mode is not Mode.ARBITER):
             raise RecipientIsYours("a sender domain can't be a recipient's")
-        return await self._ways.of(relay, address(mail_from), who)
+        return await self._ways.of(relay, address(mail_from), who, mail)
 
     async def _is_ours(self, path: OwnPath) -> bool:
         async with self._db.read() as tx:

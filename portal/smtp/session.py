@@ -156,7 +156,8 @@ class Session(Wire):
         if sender not in self._checked:
             await self._intake.check_sender(self._relay, sender, self.origin)
             self._checked.add(sender)
-        came = await self._intake.check_recipient(self._relay, self._mail.address, recipient.address, self.origin)
+        mail = " ".join(one for one in (self._queue_id, self._mail.envid) if one)
+        came = await self._intake.check_recipient(self._relay, self._mail.address, recipient.address, self.origin, mail)
         if self._recipients and came.needs_mark is not self._recipients[0][1].needs_mark:
             raise Refused(await self._for_next_time(RecipientApart("some need a mark, others don't")))
         self._recipients.append((recipient.address, came))

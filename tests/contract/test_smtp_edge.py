@@ -549,6 +549,14 @@ async def test_who_needs_a_mark_and_who_does_not_come_in_transactions_of_their_o
         assert (await client.say_all(MAIL, "RCPT TO:<1@x.example>", "RCPT TO:<3@x.example>"))[2].startswith("250")
 
 
+async def test_a_recipient_is_asked_about_with_what_names_his_mail(edge: Edge) -> None:
+    """The relay's queue id (XFORWARD) and the envelope's id (RFC 3461 4.4); of a mail without either, nothing."""
+    async with edge.client() as client:
+        await client.sign_in()
+        await client.say_all("XFORWARD IDENT=4Xb1", f"{MAIL} ENVID=a+2Bb", RCPT, "RSET", MAIL, RCPT)
+    assert edge.intake.mails == ["4Xb1 a+b", ""]
+
+
 async def test_pipelined_data_without_recipients_is_never_354(edge: Edge) -> None:
     """A relay that pipelined DATA behind refused recipients hears 554 and goes on in the same session."""
     edge.intake.refused_recipients["alice@patients.example"] = RecipientRefused("no")

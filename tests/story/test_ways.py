@@ -50,10 +50,10 @@ def listening(world: World, told: Told, mode: Mode = Mode.ARBITER) -> Relay:
     return replace(world.relay, mode=mode)
 
 
-async def answer(world: World, relay: Relay, who: str) -> str:
+async def answer(world: World, relay: Relay, who: str, mail: str = "") -> str:
     """What a recipient is answered: `Came` in words, or the error's name."""
     try:
-        return str(await world.intake.check_recipient(relay, CAROL, who, "192.0.2.1"))
+        return str(await world.intake.check_recipient(relay, CAROL, who, "192.0.2.1", mail))
     except PortalError as error:
         return type(error).__name__
 
@@ -151,7 +151,7 @@ async def test_another_organisations_lists_are_not_ours(world: World) -> None:
 
 
 async def test_what_a_relay_keeps_bringing_is_taken_after_hours(world: World) -> None:
-    """Only where it is set, only for one sender and domain, and only when the offers never stopped."""
+    """Only where it is set, only for this mail to this recipient, and only when the offers never stopped."""
     told = Told(world, safe=Outcome.DIRECT, other=Outcome.LATER)
     relay = listening(world, told)
     for _ in range(6):
@@ -161,13 +161,26 @@ async def test_what_a_relay_keeps_bringing_is_taken_after_hours(world: World) ->
     for _ in range(4):
         assert await answer(world, relay, "a@safe.example") == "LeftToRelay"
         world.clock.forward(hours=1)
-    assert await answer(world, relay, "b@safe.example") == "waited direct"
+    assert await answer(world, relay, "b@safe.example") == "LeftToRelay"
     assert await answer(world, relay, "a@other.example") == "LeftToRelay"
+    assert await answer(world, relay, "a@safe.example") == "waited direct"
     world.clock.forward(hours=9)
     assert await answer(world, relay, "a@safe.example") == "LeftToRelay"
     for hours in (0, 37):
         with pytest.raises(InputRefused):
             await world.house.routes().set_transport(world.northside.id, "encrypt", hours, DORA)
+
+
+async def test_each_mail_waits_for_itself(world: World) -> None:
+    """A mail of today does not come here because yesterday's waited: it is known by the relay's queue id, or the envelope's."""
+    relay = listening(world, Told(world, safe=Outcome.DIRECT))
+    await world.house.routes().set_transport(world.northside.id, "encrypt", 4, DORA)
+    for _ in range(4):
+        assert await answer(world, relay, "a@safe.example", "4Xb1") == "LeftToRelay"
+        world.clock.forward(hours=1)
+    assert await answer(world, relay, "a@safe.example", "4Xb2") == "LeftToRelay"
+    assert await answer(world, relay, "a@safe.example") == "LeftToRelay"
+    assert await answer(world, relay, "a@safe.example", "4Xb1") == "waited direct"
 
 
 async def test_the_console_sets_mode_level_and_lists(world: World) -> None:
