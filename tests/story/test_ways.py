@@ -1,5 +1,6 @@
 """Which mail is a case for the portal: by mode, list and verdict; and what is kept of why."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
@@ -68,6 +69,22 @@ async def test_an_arbiter_is_answered_by_the_verdict(world: World) -> None:
     assert await answer(world, relay, "a@gone.example") == "NobodyThere"
     reasons = [one.detail["reason"] for one in await world.events("SubmissionRefused")]
     assert reasons == ["LeftToRelay", "LeftToRelay", "NobodyThere"]
+
+
+async def test_a_relay_that_tries_for_days_does_not_fill_the_record(world: World) -> None:
+    """Of what is left to the relay again and again an hour has one row for a recipient, which says how many went before."""
+    relay = listening(world, Told(world, safe=Outcome.DIRECT))
+    for minutes in (0, 5, 10, 40, 10, 70):
+        world.clock.forward(minutes=minutes)
+        assert await answer(world, relay, "a@safe.example") == "LeftToRelay"
+        await asyncio.gather(*(answer(world, relay, "A@Safe.example") for _ in range(3)))
+    await answer(world, relay, "b@safe.example")
+    said = [one.detail for one in await world.events("SubmissionRefused")]
+    left = {"reason": "LeftToRelay"}
+    assert said == [left, {**left, "unsaid": 15}, {**left, "unsaid": 3}, left]
+    who = await a_desk(world, Role.ADMIN, "dora@clinic.example")
+    page = (await who.get(f"/staff/fallback/relays/{relay.id}")).text
+    assert "(15 times before, too, since the last such line" in page
 
 
 async def test_a_contrary_delivery_has_the_domain_looked_at_afresh(world: World) -> None:

@@ -206,6 +206,8 @@ def _lately(one: Act) -> dict[str, object]:
         text, good = "Brought back what became of a mail of the portal's", True
     else:
         text, good = f"Refused: {_WHY.get(detail.get('reason', ''), detail.get('reason', one.kind))}", False
+    if detail.get("unsaid"):
+        text += f" ({detail['unsaid']} times before, too, since the last such line)"
     return {"at": one.at, "shown": shown_time(one.at), "text": text, "good": good, "origin": one.origin}
 
 
