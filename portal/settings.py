@@ -70,7 +70,8 @@ class Settings(BaseSettings):
     """Whether these name servers validate DNSSEC and nobody else can write on the path to them (loopback): then DANE counts."""
     probing: bool = True
     """Whether the portal tries recipients' mail hosts itself (port 25 out). Off, it takes in all that an arbiter's relay brings for
-    domains that exist: greylisted mail too, and mail to hosts that are merely down. MTA-STS and DANE are not looked at then."""
+    domains that exist: greylisted mail too, and mail to hosts that are merely down. MTA-STS and DANE are not looked at then, and
+    look-ups for relays (`lookup_listen`) can't be served."""
     http_proxy: str = ""
     """Address of the proxy whose `X-Forwarded-For` counts; with a unix socket it always does."""
     related_origins: str = ""
@@ -198,6 +199,16 @@ class Settings(BaseSettings):
     def _both_or_none(self) -> "Settings":
         if (self.smtp_certificate is None) != (self.smtp_key is None):
             raise ValueError("smtp_certificate and smtp_key go together")
+        return self
+
+    @model_validator(mode="after")
+    def _look_ups(self) -> "Settings":
+        if not self.probing and (self.lookup_listen or self.lookup_http_listen):
+            raise ValueError(
+                "probing = false leaves look-ups nothing to answer by (tlspolicy would be TEMP for ever, route would bring all mail"
+                " here): let the portal out on port 25, or unset lookup_listen and lookup_http_listen and take these maps out of the"
+                " relay"
+            )
         return self
 
     @model_validator(mode="after")

@@ -57,6 +57,16 @@ def test_a_wrong_setting_is_named_and_its_value_not_repeated(
     assert "hidden" not in str(caught.value)
 
 
+@pytest.mark.parametrize("asked", ["PORTAL_LOOKUP_LISTEN", "PORTAL_LOOKUP_HTTP_LISTEN"])
+def test_look_ups_need_probing(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    """Without it `tlspolicy` would be TEMP for ever and `route` bring all mail here: that is said at once, with what to do."""
+    monkeypatch.setenv("PORTAL_PROBING", "false")
+    load()
+    monkeypatch.setenv(asked, "127.0.0.1:8462")
+    with pytest.raises(RefusesToStart, match=r"probing = false leaves look-ups .* port 25"):
+        load()
+
+
 def test_a_wrong_line_in_the_file_is_named(tmp_path: Path) -> None:
     """A setting that does not exist is an error, not ignored."""
     (tmp_path / "portal.toml").write_text('base_ulr = "https://portal.example"')
