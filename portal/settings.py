@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from portal.model.errors import RefusesToStart
+from portal.model.parties import name_server
 from portal.model.staff import Role as StaffRole
 
 Role = Literal["web", "intake", "worker", "lookup"]
@@ -65,7 +66,7 @@ class Settings(BaseSettings):
     oidc_roles: str = ""
     """Which value of that claim gives which role: `portal-admins=admin portal-audit=auditor`. First match counts."""
     name_servers: str = ""
-    """Name servers to ask: `address` or `address:port`, a space between. Empty: the system's."""
+    """Name servers to ask: `address`, `address:port` or `[IPv6 address]:port`, a space between. Empty: the system's."""
     name_servers_validate: bool = False
     """Whether these name servers validate DNSSEC and nobody else can write on the path to them (loopback): then DANE counts."""
     probing: bool = True
@@ -170,6 +171,18 @@ class Settings(BaseSettings):
                 ip_network(one)
             except ValueError:
                 raise ValueError("write networks as 192.0.2.0/24 or addresses, a space between") from None
+        return value
+
+    @field_validator("name_servers")
+    @classmethod
+    def _name_servers(cls, value: str) -> str:
+        for one in value.split():
+            try:
+                name_server(one)
+            except ValueError:
+                raise ValueError(
+                    "write each as 192.0.2.53, 192.0.2.53:5353, 2001:db8::53 or [2001:db8::53]:5353, a space between"
+                ) from None
         return value
 
     @field_validator("submission_pin")

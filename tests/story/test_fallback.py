@@ -68,9 +68,9 @@ class Nameserver(asyncio.DatagramProtocol):
 
 
 @asynccontextmanager
-async def nameserver(port: int) -> AsyncIterator[Nameserver]:
+async def nameserver(port: int, host: str = "127.0.0.1") -> AsyncIterator[Nameserver]:
     loop = asyncio.get_running_loop()
-    transport, server = await loop.create_datagram_endpoint(Nameserver, local_addr=("127.0.0.1", port))
+    transport, server = await loop.create_datagram_endpoint(Nameserver, local_addr=(host, port))
     try:
         yield server
     finally:
@@ -111,6 +111,15 @@ async def test_a_domain_is_proved_by_its_txt_record(world: World) -> None:
         await who.get("/staff/fallback")
         answer = await who.post("/staff/fallback/domains/other.example/prove")
         assert (answer.status_code, "did not answer" in answer.text) == (422, True)
+
+
+async def test_name_servers_have_an_address_and_a_port_each() -> None:
+    """IPv6 stands in brackets before a port, and each name server is asked at its own."""
+    first, second = free_port(), free_port()
+    async with nameserver(first, "::1") as server:
+        server.records = {"x.example": ["found"]}
+        assert await Resolver(f"[::1]:{first}").txt("x.example") == ("found",)
+        assert await Resolver(f"127.0.0.1:{second} [::1]:{first}").txt("x.example") == ("found",)
 
 
 async def test_domains_of_others_and_nonsense_are_refused(world: World) -> None:

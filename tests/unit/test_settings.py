@@ -40,6 +40,7 @@ def test_the_environment_beats_secret_files_and_these_the_toml(tmp_path: Path, m
         ("PORTAL_BASE_URL", "http://portal.example", "https only"),
         ("PORTAL_BASE_URL", "https://portal.example/path", "without a path"),
         ("PORTAL_HTTP_LISTEN", "8480", "host:port"),
+        ("PORTAL_NAME_SERVERS", "192.0.2.53 [::1", "[2001:db8::53]:5353"),
         ("PORTAL_MAX_RECIPIENTS", "0", "greater than or equal to 1"),
         ("PORTAL_SMTP_KEY", "key.pem", "go together"),
         ("PORTAL_SUBMISION_URL", "smtp://x:hidden@localhost", "no such setting: PORTAL_SUBMISION_URL"),
