@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     """Whether the portal tries recipients' mail hosts itself (port 25 out). Off, it takes in all that an arbiter's relay brings for
     domains that exist: greylisted mail too, and mail to hosts that are merely down. MTA-STS and DANE are not looked at then, and
     look-ups for relays (`lookup_listen`) can't be served."""
+    probe_private: str = ""
+    """Private networks whose addresses are tried like the internet's, a space between: those of a laboratory, or of partners behind a
+    tunnel. Whoever writes a domain's DNS records can have the portal knock there at port 25 (and 443, for MTA-STS)."""
     http_proxy: str = ""
     """Address of the proxy whose `X-Forwarded-For` counts; with a unix socket it always does."""
     related_origins: str = ""
@@ -163,7 +166,7 @@ class Settings(BaseSettings):
                 raise ValueError("write each as https://messages.example, without a path")
         return value
 
-    @field_validator("lookup_from")
+    @field_validator("lookup_from", "probe_private")
     @classmethod
     def _networks(cls, value: str) -> str:
         for one in value.split():

@@ -15,7 +15,10 @@ from portal.model.parties import domain_name
 from portal.model.routes import Level, Mode, Outcome, Rule
 from portal.model.staff import Role
 from portal.orgs.wishes import Wishes
+from portal.relay.doctor import Trial, examine
+from portal.smtp.sink import open_sink
 from portal.transport import Verdict
+from tests.servers import free_port
 from tests.story.staff import desk as a_desk
 from tests.world import ALICE, BOB, CAROL, World, letter
 
@@ -198,6 +201,22 @@ async def test_each_mail_waits_for_itself(world: World) -> None:
     assert await answer(world, relay, "a@safe.example", "4Xb2") == "LeftToRelay"
     assert await answer(world, relay, "a@safe.example") == "LeftToRelay"
     assert await answer(world, relay, "a@safe.example", "4Xb1") == "waited direct"
+
+
+async def test_the_doctor_says_why_an_arbiter_took_nothing(world: World) -> None:
+    """Mail hosts that the portal does not look at, or by no MX: the line names the setting, or asks for records."""
+    relay = await open_sink("127.0.0.1")  # takes all and sends nothing on
+    six = tuple(f"127.0.0.{number}" for number in range(31, 37))
+    trial = Trial(
+        "northside", CAROL, ("127.0.0.1", relay.port), Level.ENCRYPT, addresses=six, port=free_port(), seconds=0
+    )
+    await world.house.fallback(DORA).set_mode(world.northside, world.relay.id, "arbiter")
+    blind = {one.case: one.change for one in await examine(world.operator(), trial, "1")}
+    assert 'PORTAL_PROBE_PRIVATE="127.0.0.31/32 127.0.0.32/32' in blind["clear"]
+    assert "the relay does not reach" in blind["tls"]
+    by_map = {one.case: one.change for one in await examine(world.operator(), replace(trial, addresses=six[:1]), "2")}
+    assert "set the MX records" in by_map["clear"]
+    await relay.close()
 
 
 async def test_the_console_sets_mode_level_and_lists(world: World) -> None:
