@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Page, expect
 
 from portal.demo import first_message
+from tests.browser.engine import leave
 from tests.browser.stage import (
     AGENT,
     CODE,
@@ -22,7 +23,6 @@ from tests.browser.stage import (
     Watch,
     find,
     inspect,
-    leave,
     settled,
     until,
     words,
