@@ -112,7 +112,7 @@ class Acceptance:
             if received > MAX_RECEIVED:
                 raise MailLoop(f"{received} Received fields")
             self._wish = await house.wish(relay.org_id, head, cover, answered(head), len(people))
-            if self._wish.marked is False and any(one.rule is Rule.MARKED for one in self._envelope.came):
+            if self._wish.marked is False and any(one.needs_mark for one in self._envelope.came):
                 raise NotMarked("neither header nor subject tag")
             await house.check_reach(self._wish, new.values())
         except SubmissionRefused as error:

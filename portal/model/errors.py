@@ -218,6 +218,13 @@ class TooManyRecipients(SubmissionRefused):
     say = "Too many recipients in one transaction."
 
 
+class RecipientApart(SubmissionRefused):
+    """One recipient is served whatever the message says, another only if it is marked: one answer can't be right for both."""
+
+    transient = True
+    say = "This recipient goes by another rule than the first: send the mail to this one in a transaction of its own."
+
+
 class MessageTooLarge(SubmissionRefused):
     say = "The message is larger than this portal takes."
 

@@ -304,9 +304,14 @@ class MessageAccepted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SubmissionRefused(Event):
-    """A relay's message, or its sender or a recipient, was refused. `reason` is the error's name."""
+    """A relay's message, or its sender or a recipient, was refused. `reason` is the error's name.
+
+    A recipient who is left to the relay is refused at each of its tries, for days, and an hour has one row: `unsaid` is how many
+    tries of that relay for that recipient went before it without one.
+    """
 
     reason: str
+    unsaid: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from portal.model.events import (
     Who,
 )
 from portal.model.ids import JobId, OrgId, PasskeyId, RecipientId, StaffId
-from portal.model.links import keyed_hash, return_token, token_hash
+from portal.model.links import keyed_hash, path_hash, return_token, token_hash
 from portal.model.mails import MailKind
 from portal.model.notice import STAFF_PASSKEY, ChangePayload
 from portal.sealing import Field
@@ -256,7 +256,7 @@ class StaffPasskeys:
             subject_id=staff_id,
             epoch_id=field.epoch_id,
             payload_sealed=field.sealed,
-            return_hash=token_hash(back),
+            return_hash=path_hash(back),
         )
 
     async def _organisation(self, org_id: OrgId) -> Organisation:
