@@ -1,5 +1,6 @@
 """A real Postfix in folders of its own, configured by the recipe that docs/RELAY.md prints."""
 
+import json
 import os
 import re
 import shutil
@@ -112,7 +113,7 @@ class Postfix:
         command = ["postfix", "-c", str(self.folder / "etc"), "start-fg"]
         if name_server:
             resolv = self.folder / "resolv.conf"
-            resolv.write_text(f"nameserver {name_server}\n")
+            resolv.write_text(f"nameserver {name_server}\noptions timeout:3 attempts:2\n")
             mounting = f"mount --make-rprivate / && mount --bind {resolv} /etc/resolv.conf && exec {' '.join(command)}"
             command = ["unshare", "--mount", "sh", "-c", mounting]
         self._process = subprocess.Popen(
@@ -165,6 +166,11 @@ class Postfix:
         """The ids of the mails in the queue."""
         said = self._run("postqueue", "-c", str(self.folder / "etc"), "-j")
         return re.findall(r'"queue_id": "(\w+)"', said)
+
+    def waiting(self) -> list[str]:
+        """The recipients of mails in the queue, one for each mail."""
+        said = self._run("postqueue", "-c", str(self.folder / "etc"), "-j")
+        return [one["address"] for line in said.splitlines() for one in json.loads(line)["recipients"]]
 
     def flush(self) -> None:
         """Tries again whatever waits."""

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from portal.model.routes import Level, Outcome, Rule
 from portal.transport import Verdict
 from tests.scenarios.authority import Pair
-from tests.scenarios.lab import Lab, laboratory, tlsa, with_tls
+from tests.scenarios.lab import Lab, laboratory, tlsa
 from tests.servers import free_port
 
 pytestmark = pytest.mark.anyio
@@ -147,7 +147,7 @@ async def _domain(lab: Lab, domain: str, name: str) -> tuple[str, Pair]:
     """Zone lines of a domain whose host shows a stranger's certificate, and that certificate."""
     pair = lab.stranger.server(f"mx.{domain}")
     address = lab.address()
-    await lab.listen(address, lab.mail_port, with_tls(pair))
+    await lab.listen(address, lab.mail_port, lab.with_tls(pair))
     return f"{name} 60 IN MX 10 mx.{name}\nmx.{name} 60 IN A {address}\n", pair
 
 
