@@ -41,7 +41,7 @@ begin transports
 begin authenticators
 {authenticators}
 begin retry
-* * F,2h,5m
+{retry}
 """
 
 
@@ -96,7 +96,9 @@ def _await_start(made: Exim, daemon: "subprocess.Popen[bytes]") -> None:
 
 
 @contextmanager
-def exim(name_server: str, routers: str, transports: str, authenticators: str, main: str = "") -> Iterator[Exim]:
+def exim(
+    name_server: str, routers: str, transports: str, authenticators: str, main: str = "", retry: str = "* * F,2h,5m"
+) -> Iterator[Exim]:
     """Exim with these blocks, in a mount namespace where `name_server` is the machine's. `main` is for the first part."""
     program = str(_UNPACKED) if _UNPACKED.exists() else shutil.which("exim4")
     if program is None:
@@ -110,7 +112,9 @@ def exim(name_server: str, routers: str, transports: str, authenticators: str, m
         shutil.chown(folder / "spool", "Debian-exim")
         config = folder / "exim.conf"
         blocks = {"routers": routers, "transports": transports, "authenticators": authenticators}
-        config.write_text(_MAIN.format(folder=folder, program=program, port=made.port, main=main, **blocks))
+        config.write_text(
+            _MAIN.format(folder=folder, program=program, port=made.port, main=main, retry=retry, **blocks)
+        )
         resolv = folder / "resolv.conf"
         resolv.write_text(f"nameserver {name_server}\noptions timeout:3 attempts:2 trust-ad\n")
         mounting = f"mount --make-rprivate / && mount --bind {resolv} /etc/resolv.conf"
