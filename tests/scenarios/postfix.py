@@ -104,9 +104,11 @@ class Postfix:
         self.reload()
 
     def reload(self) -> None:
-        reloaded = self.log().count("reload -- version")
+        reloaded, until = self.log().count("reload -- version"), time.monotonic() + 20
         self._run("postfix", "-c", str(self.folder / "etc"), "reload")
-        self.await_log(rf"(?s)(reload -- version.*){{{reloaded + 1}}}")
+        while self.log().count("reload -- version") <= reloaded:
+            assert time.monotonic() < until, f"Postfix did not reload:\n{self.log()[-4000:]}"
+            time.sleep(0.05)
 
     def start(self, name_server: str | None = None) -> None:
         """Starts it; with `name_server`, an address, in a mount namespace where that is the machine's."""
@@ -175,6 +177,13 @@ class Postfix:
     def flush(self) -> None:
         """Tries again whatever waits."""
         self._run("postqueue", "-c", str(self.folder / "etc"), "-f")
+
+    def release(self) -> None:
+        """Lets go whatever is on hold, and tries it."""
+        config = str(self.folder / "etc")
+        done = subprocess.run(["postsuper", "-c", config, "-H", "ALL"], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        self.flush()
 
     def await_empty(self, seconds: float = 30) -> None:
         deadline = time.monotonic() + seconds
