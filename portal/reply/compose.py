@@ -5,7 +5,7 @@ The text and each attachment has a DEK of its own, granted to the recipient (a c
 
 import re
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from portal.clock import Source
@@ -23,17 +23,19 @@ from portal.model.errors import (
     DraftChanged,
     FileInfected,
     FilesChanged,
+    FilesUnscanned,
     FileUnscanned,
     InputRefused,
     NoLongerReadable,
     NotFound,
     PortalError,
     ReplyEmpty,
+    StorageAway,
     TooManyDrafts,
     TooManyFiles,
     UploadOffset,
 )
-from portal.model.events import FileRefused, ReadDenied, ReplySubmitted, Who
+from portal.model.events import FileRefused, ReadDenied, ReplySubmitted, ScanOpened, Who
 from portal.model.ids import BlobKey, DeliveryId, ReplyId
 from portal.model.mails import MailKind
 from portal.model.policy import Scan as ScanClass
@@ -302,11 +304,12 @@ class Compose:
         self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, typed: Written, seen: Seen = frozenset()
     ) -> Receipt:
         """Seals the text and queues the reply. Raises InputRefused (DraftChanged when the draft has a version that is not in `seen`),
-        NotFound (also when it was sent already), NoLongerReadable."""
+        FilesUnscanned and FileInfected where the class has come to require a scan, NotFound (also when it was sent already),
+        NoLongerReadable."""
         draft = await self._draft(reader, delivery_id, reply_id)
         written = _line_ends(typed.text).strip()
+        labels = await self._fit_to_send(reader, draft)
         async with self._db.read() as tx:
-            labels = [await self._label(row) for row in await replies.files(tx, reply_id)]
             recipient = await deliveries.recipient_of(tx, delivery_id)
         assert recipient is not None
         if not written and not labels:
@@ -388,20 +391,79 @@ class Compose:
             asked = await orgs.scan_of_message(tx, draft.message_id)
         return await self._scanner.begin() if self._scanner and asked is not ScanClass.OFF else None
 
-    async def _check_scan(self, reader: Reader, draft: replies.Reply, scan: Scan | None) -> None:
-        """Raises FileInfected and FileUnscanned, once that is on record."""
+    async def _check_scan(self, reader: Reader, draft: replies.Reply, scan: Scan | None) -> bool:
+        """Whether a file was found clean. Raises FileInfected and FileUnscanned, once that is on record."""
         async with self._db.read() as tx:
             required = await orgs.scan_of_message(tx, draft.message_id) is ScanClass.REQUIRED
         found = await scan.finding() if scan else Finding(Verdict.UNKNOWN, "no scanner is set")
         if found.verdict is Verdict.CLEAN or (found.verdict is Verdict.UNKNOWN and not required):
-            return
+            return found.verdict is Verdict.CLEAN
+        await self._refuse_file(reader, draft, found)
+        if found.verdict is Verdict.INFECTED:
+            raise FileInfected("The virus scanner found something in this file.", "files")
+        raise FileUnscanned("This file can't be checked for viruses right now. Try again in a few minutes.", "files")
+
+    async def _refuse_file(self, reader: Reader, draft: replies.Reply, found: Finding) -> None:
         stored = await views.stored(self._db, draft.delivery_id)
         assert stored is not None
         about = facts(reader, stored.target, self._source.now())
         await self._db.record(FileRefused(**about, reason=found.verdict.value, said=found.said))
-        if found.verdict is Verdict.INFECTED:
-            raise FileInfected("The virus scanner found something in this file.", "files")
-        raise FileUnscanned("This file can't be checked for viruses right now. Try again in a few minutes.", "files")
+
+    async def _fit_to_send(self, reader: Reader, draft: replies.Reply) -> list[FileLabel]:
+        """The files of a draft. Where its class has come to require a scan (it was raised), those that never had one have it now.
+
+        Raises FilesUnscanned when that can't be, and FileInfected; what is infected leaves the draft, all else stays.
+        """
+        async with self._db.read() as tx:
+            rows = await replies.files(tx, draft.id)
+            required = await orgs.scan_of_message(tx, draft.message_id) is ScanClass.REQUIRED
+        labels = [await self._label(row) for row in rows]
+        if not required:
+            return labels
+        for at, (row, label) in enumerate(zip(rows, labels, strict=True)):
+            if label.clean:
+                continue
+            found = await self._scan_again(reader, draft, row)
+            if found.verdict is Verdict.CLEAN:
+                labels[at] = replace(label, clean=True)
+                await self._relabel(row, labels[at])
+                continue
+            await self._refuse_file(reader, draft, found)
+            if found.verdict is Verdict.INFECTED:
+                await self.detach(reader, draft.delivery_id, draft.id, row.id)
+                raise FileInfected("The virus scanner found something in this file.", "files")
+            raise FilesUnscanned(
+                "The files can't be checked for viruses right now. Try again in a few minutes.", "files"
+            )
+        return labels
+
+    async def _scan_again(self, reader: Reader, draft: replies.Reply, row: replies.ReplyFile) -> Finding:
+        """Has a file that is sealed already scanned: opened for it, on record first, once a scanner is there."""
+        if self._scanner is None:
+            return Finding(Verdict.UNKNOWN, "no scanner is set")
+        try:
+            await self._scanner.check()
+        except StorageAway as away:
+            return Finding(Verdict.UNKNOWN, str(away)[:100])
+        _, stored = await self._allowed(reader, draft.delivery_id)
+        event = ScanOpened(**facts(reader, stored.target, self._source.now()), file=row.id)
+        opened = await self._opener.for_scan(event, reader.recipient_id)
+        scan = await self._scanner.begin()
+        try:
+            stream = await opened.stream(Kind.PART, row.blob_key, row.id)
+            try:
+                async for piece in stream:
+                    await scan.write(piece)
+            finally:
+                stream.close()
+            return await scan.finding()
+        finally:
+            scan.close()
+
+    async def _relabel(self, row: replies.ReplyFile, label: FileLabel) -> None:
+        field = await self._sealer.field(row.org_id, row.id, "label", label.dump())
+        async with self._db.bookkeeping() as tx:
+            await replies.relabel(tx, replace(row, label_sealed=field.sealed, epoch_id=field.epoch_id))
 
     async def _label(self, row: replies.ReplyFile) -> FileLabel:
         return FileLabel.load(
@@ -438,10 +500,10 @@ class Compose:
         begun, stream = upload.begun, upload.stream
         upload.over = True
         draft = await self._draft(reader, begun.delivery_id, begun.reply_id)
-        await self._check_scan(reader, draft, upload.scan)
+        clean = await self._check_scan(reader, draft, upload.scan)
         await stream.commit()
         name = safe_name(begun.name, str(before + 1), begun.declared)
-        label = FileLabel(begun.id, name, sniffed(upload.head), stream.size, upload.digest.hexdigest())
+        label = FileLabel(begun.id, name, sniffed(upload.head), stream.size, upload.digest.hexdigest(), clean)
         try:
             draft = await self._draft(reader, begun.delivery_id, begun.reply_id)
             await self._keep(reader, draft, upload.container, stream.key, label)
@@ -499,6 +561,9 @@ class Compose:
                     raise DraftChanged("This reply was changed in another window.", "text")
                 if {row.id for row in await replies.files(tx, draft.id)} != {one.id for one in reply.files}:
                     raise FilesChanged("The files changed meanwhile. Look at them, then send the reply.", "files")
+                asked = await orgs.scan_of_message(tx, draft.message_id)  # raised since it was looked at: once more
+                if asked is ScanClass.REQUIRED and not all(one.clean for one in reply.files):
+                    raise FilesChanged("What is asked of files changed meanwhile. Send the reply once more.", "files")
                 if _over(draft, held) or not (held or await replies.begin(tx, draft)):
                     raise NotFound("the draft was sent already")
                 if not await replies.submit(tx, held or draft, sealed, size, allowed):

@@ -17,6 +17,7 @@ from portal.model.errors import (
     DraftChanged,
     FileInfected,
     FilesChanged,
+    FilesUnscanned,
     FileUnscanned,
     InputRefused,
     NoLongerReadable,
@@ -399,6 +400,8 @@ def _wrong(visit: Visit, failure: Exception) -> Wrong:
             return Wrong("files", say(sentences.FILES_TOO_LARGE, visit.language, most=most))
         case FileInfected():
             return Wrong("files", say(sentences.FILE_INFECTED, visit.language))
+        case FilesUnscanned():
+            return Wrong("files", say(sentences.FILES_UNSCANNED, visit.language))
         case FileUnscanned():
             return Wrong("files", say(sentences.FILE_UNSCANNED, visit.language))
         case TooManyDrafts():

@@ -47,6 +47,10 @@ FILE_INFECTED = mark("A file was left out, because a virus scanner found somethi
 FILE_UNSCANNED = mark(
     "A file was left out, because it could not be checked for viruses. Add it again in a few minutes."
 )
+FILES_UNSCANNED = mark(
+    "Nothing was sent, because its files could not be checked for viruses. They are kept here, with what you wrote. Send it again in "
+    "a few minutes, or remove the files."
+)
 
 TIMED_OUT = mark("You have been signed out")
 TIMED_OUT_SAY = mark(
