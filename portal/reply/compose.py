@@ -138,15 +138,24 @@ class Compose:
             return len(await replies.drafts(tx, delivery_id)) >= MAX_DRAFTS
 
     async def save(
-        self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, typed: Written, seen: Seen, version: str
+        self,
+        reader: Reader,
+        delivery_id: DeliveryId,
+        reply_id: ReplyId,
+        typed: Written,
+        seen: Seen,
+        version: str,
+        *,
+        below: bool = False,
     ) -> None:
         """Seals what is typed and keeps it as `version`; what was kept before opens no more. Opens nothing, and is no event: what
-        is not sent, nobody but its writer was given (docs/DESIGN.md).
+        is not sent, nobody but its writer was given (docs/DESIGN.md). `below`: also where the session falls short of what the
+        message asks for by now, so that no word is lost for it.
 
         Raises DraftChanged when the draft has a version that is not in `seen`, TooManyDrafts, InputRefused, NotFound (also when it
         was sent), NoLongerReadable.
         """
-        draft = await self._draft(reader, delivery_id, reply_id)
+        draft = await self._draft(reader, delivery_id, reply_id, below=below)
         _check_text(typed.text)
         container = self._sealer.container(draft.org_id, draft.id)
         sealed = container.seal(Kind.DRAFT, typed.dump()) if typed.text.strip() else None
@@ -345,6 +354,17 @@ class Compose:
         typed = Written.load(await found[0].read(Kind.DRAFT, sealed)) if sealed else Written("")
         return Cover.load(await opened.read(Kind.HEADING, stored.heading_sealed)), typed
 
+    async def _writable(self, reader: Reader, delivery_id: DeliveryId) -> views.Stored:
+        """As `_allowed`, also below the level that reading asks for: what is sealed there opens at that level only."""
+        try:
+            _, stored = await self._allowed(reader, delivery_id)
+        except AssuranceNeeded:  # on record; so it is hers, and alive
+            found = await views.stored(self._db, delivery_id)
+            if found is None or not found.reply_allowed:
+                raise NotFound("this class of message takes no reply") from None
+            return found
+        return stored
+
     async def _allowed(self, reader: Reader, delivery_id: DeliveryId) -> tuple[Access, views.Stored]:
         stored, now = await views.stored(self._db, delivery_id), self._source.now()
         decision = may_read(reader, stored.target, Purpose.QUOTE, now) if stored else Deny("foreign")
@@ -374,9 +394,11 @@ class Compose:
             return NotFound("another's delivery, or none")
         return AssuranceNeeded(deny.reason) if deny.reason == "assurance" else NoLongerReadable(deny.reason)
 
-    async def _draft(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId) -> replies.Reply:
+    async def _draft(
+        self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, *, below: bool = False
+    ) -> replies.Reply:
         """A draft of this delivery, or what it will be once it is begun. Raises NotFound: another's, or sent already."""
-        _, stored = await self._allowed(reader, delivery_id)
+        stored = await self._writable(reader, delivery_id) if below else (await self._allowed(reader, delivery_id))[1]
         async with self._db.read() as tx:
             reply = await replies.one(tx, reply_id)
         target, now = stored.target, self._source.now()

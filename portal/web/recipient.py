@@ -178,6 +178,8 @@ def _item(one: InboxLine, visit: Visit) -> Item:
 
 async def message(visit: Visit) -> Response:
     reader, wanted = await visit.reader(), delivery_id(visit)
+    if back := visit.returned(wanted):
+        return back
     try:
         view = await visit.site.reading.message(reader, wanted, Purpose.SUMMARY)
     except NoLongerReadable:

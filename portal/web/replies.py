@@ -12,6 +12,7 @@ from portal.mime.formatted import REFUSED
 from portal.model.access import Purpose, Reader
 from portal.model.assurance import MAILBOX
 from portal.model.errors import (
+    AssuranceNeeded,
     BodyTooLarge,
     CodeRefused,
     DraftChanged,
@@ -22,6 +23,7 @@ from portal.model.errors import (
     InputRefused,
     NoLongerReadable,
     NotFound,
+    PortalError,
     ReplyEmpty,
     SignInNeeded,
     TooManyDrafts,
@@ -101,13 +103,17 @@ async def submit(visit: Visit) -> Response:
         reader = await visit.reader()
     except SignInNeeded:
         return await _signed_out(visit, wanted)
-    form, left_out = Multipart(visit.request), list[InputRefused]()
+    form, left_out = Multipart(visit.request), list[PortalError]()
     failure: Exception | None = None
 
     async def take(field: str, name: str, declared: str, pieces: AsyncIterator[bytes]) -> None:
         try:
             await _take(visit, reader, wanted, form, name, declared, pieces)
-        except (FileInfected, FileUnscanned) as error:  # known once it is whole: the files behind it are taken
+        except (
+            FileInfected,
+            FileUnscanned,
+            AssuranceNeeded,
+        ) as error:  # known once it is whole: the files behind it are taken
             left_out.append(error)
 
     try:
@@ -132,11 +138,35 @@ async def submit(visit: Visit) -> Response:
         except DraftChanged as error:
             failure = error
             typed = await _apart(visit, reader, wanted, typed)
-        except InputRefused as error:
+        except (InputRefused, AssuranceNeeded) as error:
             failure = error
         except NoLongerReadable:
             return await ended(visit)
-    return await _again(visit, reader, wanted, typed, failure, preview)
+    return await _again_or_prove(visit, reader, wanted, typed, failure, preview)
+
+
+async def _again_or_prove(
+    visit: Visit,
+    reader: Reader,
+    wanted: DeliveryId,
+    typed: "Typed",
+    failure: Exception | None,
+    preview: Markup | None = None,
+) -> Response:
+    """The page once more; or, where the message asks for more than the session has by now, the words kept and the way to proving it,
+    which leads back to them."""
+    try:
+        if not isinstance(failure, AssuranceNeeded):
+            return await _again(visit, reader, wanted, typed, failure, preview)
+        await _save(visit, reader, wanted, typed, below=True)
+    except AssuranceNeeded:
+        return await _again_or_prove(visit, reader, wanted, typed, AssuranceNeeded("it rose meanwhile"))
+    except DraftChanged:
+        typed = Typed(ReplyId(visit.site.source.new_id()), typed.written)
+        await _save(visit, reader, wanted, typed, below=True)
+    except NoLongerReadable:
+        return await ended(visit)
+    return visit.go_and_return(f"/step-up/{wanted}", wanted, typed.draft)
 
 
 async def autosave(visit: Visit) -> Response:
@@ -164,9 +194,9 @@ async def discard(visit: Visit) -> Response:
     return visit.go(f"/messages/{wanted}")
 
 
-async def _save(visit: Visit, reader: Reader, wanted: DeliveryId, typed: "Typed") -> str:
+async def _save(visit: Visit, reader: Reader, wanted: DeliveryId, typed: "Typed", *, below: bool = False) -> str:
     version = visit.site.source.new_id()
-    await visit.site.compose.save(reader, wanted, typed.draft, typed.written, typed.seen, version)
+    await visit.site.compose.save(reader, wanted, typed.draft, typed.written, typed.seen, version, below=below)
     return version
 
 
@@ -218,7 +248,7 @@ async def resume(visit: Visit) -> Response:
     visit.check(form.fields.get("csrf", ""))
     typed = _typed(form, _draft(form))
     if await visit.perhaps_signed_in():  # by a passkey, on the same page
-        return await _again(visit, await visit.reader(), wanted, typed, None)
+        return await _again_or_prove(visit, await visit.reader(), wanted, typed, None)
     whose = await visit.site.sessions.last(visit.token)
     if whose is None:
         raise SignInNeeded("nobody was signed in here")
@@ -235,7 +265,7 @@ async def resume(visit: Visit) -> Response:
         said = visit.site.pages.say(sentences.TRIES_WAIT, visit.language, minutes=minutes(error.wait))
         return await _resume_page(visit, wanted, door, typed, Wrong("code", said))
     visit.session = await visit.site.sessions.current(token)
-    return visit.raised(await _again(visit, await visit.reader(), wanted, typed, None), token)
+    return visit.raised(await _again_or_prove(visit, await visit.reader(), wanted, typed, None), token)
 
 
 async def _resume_page(

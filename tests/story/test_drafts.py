@@ -17,6 +17,7 @@ from portal.model.events import By, Who
 from portal.web import app as web
 from tests.story.seams import all_deliveries, blobs, holding, prepared, put, rows
 from tests.story.test_replying import PDF, draft, send, writing
+from tests.story.ways import give_access_code, needs
 from tests.world import ALICE, BOB, CAROL, Browser, World, letter
 
 pytestmark = pytest.mark.anyio
@@ -187,6 +188,68 @@ async def test_taken_back_or_raised_a_draft_is_out_of_reach(world: World) -> Non
     assert (await form(alice, message, draft_id, "send", "more", version=version)).status_code == 410
     assert (await form(alice, message, draft_id, "save", "more", version=version)).status_code == 410
     assert [row["version"] for row in await rows(world, replies)] == [version]
+
+
+@pytest.mark.parametrize("act", ["send", "save", "preview"])
+async def test_a_floor_that_rose_while_somebody_typed_costs_no_word(world: World, act: str) -> None:
+    """The words are kept, unseen, and nothing is sent; once she has proved more, the way back leads to them, once."""
+    alice, message, draft_id = await writing(world)
+    delivery = await needs(world, message, 2)
+    await give_access_code(world, delivery, "harbour lights")
+    opened = len(await world.events("MessageOpened"))
+    fields: list[tuple[str, Any]] = [(k, (None, v)) for k, v in
+        {"csrf": alice.csrf, "draft": draft_id, "text": "two hours of typing", "act": act, "formatted": "yes"}.items()]  # fmt: skip
+    answer = await alice.http.post(f"{message}/reply", files=[*fields, ("files", ("a.pdf", PDF, "application/pdf"))])
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/step-up/{delivery}")
+    assert len(await world.events("MessageOpened")) == opened
+    assert not await rows(world, outbox, kind="reply")
+    assert (
+        await alice.get(f"{message}/reply/{draft_id}")
+    ).status_code == 303  # kept, and shown to nobody below the level
+    await alice.get(f"/step-up/{delivery}")
+    answer = await alice.post(f"/step-up/{delivery}/access-code", {"code": "harbour lights"})
+    back = await alice.get(answer.headers["location"])
+    assert (back.status_code, back.headers["location"]) == (303, f"{message}/reply/{draft_id}")
+    page = (await alice.get(back.headers["location"])).text
+    _, version, text = shown(page)
+    assert (text, 'value="yes" checked' in page) == ("two hours of typing", True)
+    assert "Go on writing" in (await alice.get(message)).text
+    assert (await form(alice, message, draft_id, "send", text, version=version)).status_code == 303
+
+
+async def test_signed_out_below_the_level_costs_no_word(world: World) -> None:
+    """Who is signed out while answering a message that needs more than a code signs in by one, and finds her words after the step."""
+    alice, message, draft_id = await writing(world)
+    csrf = alice.csrf
+    world.clock.forward(minutes=16)
+    assert (await form(alice, message, draft_id, "send", "late words", csrf=csrf)).status_code == 401
+    delivery = await needs(world, message, 2)
+    await give_access_code(world, delivery, "harbour lights")
+    fields = {"csrf": alice.csrf, "draft": draft_id, "text": "late words", "code": await world.code_for(ALICE)}
+    answer = await alice.http.post(f"{message}/reply/resume", files={k: (None, v) for k, v in fields.items()})
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/step-up/{delivery}")
+    await alice.get(f"/step-up/{delivery}")
+    await alice.post(f"/step-up/{delivery}/access-code", {"code": "harbour lights"})
+    back = await alice.get(message)
+    assert shown((await alice.get(back.headers["location"])).text)[2] == "late words"
+
+
+async def test_below_a_floor_another_windows_words_stay(world: World) -> None:
+    """What another window saved is not written over: the words become a reply of their own. Of what is over nothing is kept."""
+    alice, message, draft_id = await writing(world)
+    _, version = await save(alice, message, draft_id, "the other window")
+    delivery = await needs(world, message, 2)
+    assert (await form(alice, message, draft_id, "send", "this window")).status_code == 303
+    kept = {row["id"]: row["version"] for row in await rows(world, replies)}
+    assert (len(kept), kept[draft_id]) == (2, version)
+    [one] = await all_deliveries(world)
+    await Lifecycle(world.house.db, world.house.source).revoke(one, By(Who.OPERATOR, "dora"), "wrong person")
+    assert (await form(alice, message, str(uuid4()), "send", "too late")).status_code == 410
+    bob = world.browser()
+    await bob.sign_in(await world.announce(letter(message_id="<2@clinic.example>"), (BOB,)), BOB)
+    await bob.get("/inbox")
+    assert (await form(bob, message, draft_id, "save", "not mine")).status_code == 404
+    assert (len(await rows(world, replies)), delivery) == (2, one.id)
 
 
 async def test_foreign_and_borrowed_ids_reach_nothing(world: World) -> None:
