@@ -173,10 +173,12 @@ class Reading:
         kept = await messages.part(self._db, looked_up.target.message_id, part_id)
         if kept is None or (purpose is Purpose.PREVIEW and not looked_up.previews):
             raise NotFound("no such attachment")
-        _, stored, (opened, _) = await self._released(reader, delivery_id, purpose, part_id, self._opener.open)
-        rendition = load(await opened.read(Kind.RENDITION, stored.rendition_sealed or b""))
+        access, stored, (opened, _) = await self._released(reader, delivery_id, purpose, part_id, self._opener.open)
+        rendition = await self._rendition(opened, stored, access)
         part = next((one for one in rendition.parts if one.id == part_id), None)
-        if part is None:
+        if stored.rendition_version != VERSION:
+            kept = await messages.part(self._db, looked_up.target.message_id, part_id)
+        if part is None or kept is None:
             raise NotFound("no such attachment")
         return part, opened, kept.blob_key
 

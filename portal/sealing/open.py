@@ -43,8 +43,9 @@ _OPENS: dict[Purpose, frozenset[Kind]] = {
     Purpose.PDF: _MESSAGE,
     Purpose.QUOTE: frozenset({Kind.HEADING, Kind.DRAFT}),
     Purpose.SEARCH: frozenset({Kind.HEADING, Kind.RENDITION}),
-    Purpose.ATTACHMENT: frozenset({Kind.PART, Kind.RENDITION}),
-    Purpose.PREVIEW: frozenset({Kind.PART, Kind.RENDITION}),
+    # The original too: where the rendition is of an earlier version, the attachment is decoded anew.
+    Purpose.ATTACHMENT: frozenset({Kind.PART, Kind.RENDITION, Kind.ORIGINAL}),
+    Purpose.PREVIEW: frozenset({Kind.PART, Kind.RENDITION, Kind.ORIGINAL}),
     Purpose.ORIGINAL: frozenset({Kind.ORIGINAL, Kind.HEADING}),
 }
 _NONCE = 12
