@@ -27,6 +27,7 @@ NO_PDF_SAY = mark(
 )
 PRINT = mark("Print")
 SEARCH_EMPTY = mark("Type a word to look for.")
+SEARCH_BUSY = mark("Another search is still running. Wait a few seconds, then search again.")
 SEARCH_LONG = mark("Type fewer words: at most %(most)s letters.")
 
 REPLY_EMPTY = mark("Write your reply, or add a file.")
