@@ -36,7 +36,7 @@ def target(href: str) -> tuple[str, str] | None:
     if len(href) > _MAX_CHARS:
         return None
     if _MAIL.match(href):
-        return href, unquote(href[7:].partition("?")[0])[:200]
+        return f"mailto:{href[7:]}", unquote(href[7:].partition("?")[0])[:200]
     found = _WEB.match(href)
     host = _ascii_host(found[2]) if found else None
     if found is None or host is None:

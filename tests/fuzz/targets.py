@@ -157,7 +157,9 @@ TARGETS = {
     "mail": Target(mail, (_MAIL, _REPORT, b"Content-Type: text/html\n\n" + _PAYLOADS[0])),
     "heading": Target(heading, (_MAIL, _REPORT)),
     "transfer": Target(transfer, (b"aGVsbG8=\r\naGVsbG8=", b"a=3D=\r\nb=E4 =\t\r\n=zz", b"====", b"begin 644 x\n#0V%T\n`\nend\n")),
-    "html": Target(html, (*_PAYLOADS, b"<img src=cid:a alt=x><style>" + _STYLES[1] + b"</style><p class=a>x<b>y</b>")),
+    "html": Target(html, (
+        *_PAYLOADS, b'<a href="mailTo:e"e/a>', b"<img src=cid:a alt=x><style>" + _STYLES[1] + b"</style><p class=a>x<b>y</b>",
+    )),
     "style": Target(style, _STYLES),
     "link": Target(link, _LINKS),
     "report": Target(report, (_REPORT, _MAIL)),

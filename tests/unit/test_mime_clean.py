@@ -325,7 +325,7 @@ def test_style_bombs_cost_little(sheet: str, body: str) -> None:
         ("https://straße.example/", ("https://xn--strae-oqa.example/", "xn--strae-oqa.example")),
         ("https://münchen.example/x", ("https://xn--mnchen-3ya.example/x", "xn--mnchen-3ya.example")),
         (
-            "mailto:carol@clinic.example?subject=Hi%20there",
+            "mailTo:carol@clinic.example?subject=Hi%20there",
             ("mailto:carol@clinic.example?subject=Hi%20there", "carol@clinic.example"),
         ),
         ("https://bank.example@evil.example/", None),
