@@ -138,7 +138,7 @@ class Reading:
 
     async def paper(self, view: View, sheet: bytes) -> bytes | None:
         """A PDF of what was opened for it (`Purpose.PDF`), or None where none can be made. Raises NoLongerReadable."""
-        pdf = await self._renderer.paper(sheet)
+        pdf = await self._renderer.paper(sheet, view.stored.target.recipient_id)
         if not await views.still_readable(self._db, view.stored.target.delivery_id, self._source.now()):
             raise NoLongerReadable("it ended while its PDF was made")
         return pdf
@@ -293,7 +293,9 @@ class Reading:
         stream = await self._stream_original(opened, stored)
         try:
             container = opened.container(self._sealer)
-            rendition = await prepare(self._db, self._renderer, container, stream, access.at)
+            rendition = await prepare(
+                self._db, self._renderer, container, stream, access.at, whose=access.reader.recipient_id
+            )
         finally:
             stream.close()
         if not await views.still_readable(self._db, stored.target.delivery_id, self._source.now()):

@@ -304,10 +304,10 @@ class Compose:
 
     # -- sending
 
-    async def preview(self, typed: Written) -> str:
+    async def preview(self, reader: Reader, typed: Written) -> str:
         """What is typed, as HTML. Raises InputRefused."""
         _check_text(typed.text)
-        return await self._renderer.formatted(_line_ends(typed.text).strip())
+        return await self._renderer.formatted(_line_ends(typed.text).strip(), reader.recipient_id)
 
     async def submit(
         self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, typed: Written, seen: Seen = frozenset()
@@ -324,7 +324,7 @@ class Compose:
         if not written and not labels:
             raise ReplyEmpty("Write your reply, or add a file.", "text")
         _check_text(written)
-        html = await self._renderer.formatted(written) if typed.formatted and written else ""
+        html = await self._renderer.formatted(written, reader.recipient_id) if typed.formatted and written else ""
         cover = await self.answered(reader, delivery_id)
         author = await self._fields.open(
             recipient.org_id, recipient.id, "address", Field(recipient.epoch_id, recipient.address_sealed)

@@ -131,7 +131,7 @@ async def submit(visit: Visit) -> Response:
                     await _save(visit, reader, wanted, typed)
                     return visit.go(f"/messages/{wanted}")
                 case "preview":
-                    preview = await _preview(visit, typed)
+                    preview = await _preview(visit, reader, typed)
                 case _:
                     sent = await visit.site.compose.submit(reader, wanted, reply_id, typed.written, typed.seen)
                     return visit.go(f"/messages/{wanted}/replies/{sent.reply_id}")
@@ -208,11 +208,11 @@ async def _apart(visit: Visit, reader: Reader, wanted: DeliveryId, typed: "Typed
     return own
 
 
-async def _preview(visit: Visit, typed: "Typed") -> Markup:
+async def _preview(visit: Visit, reader: Reader, typed: "Typed") -> Markup:
     """What the sender will see. Raises InputRefused."""
     if not typed.written.formatted:
         return Markup('<div class="text">{}</div>').format(typed.written.text)
-    return Markup(await visit.site.compose.preview(typed.written))  # noqa: S704 - portal/mime/formatted.py
+    return Markup(await visit.site.compose.preview(reader, typed.written))  # noqa: S704 - portal/mime/formatted.py
 
 
 async def _signed_out(visit: Visit, wanted: DeliveryId) -> Response:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import re
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,9 +14,10 @@ from starlette.requests import ClientDisconnect
 
 from portal.db.tables import deliveries, grants, outbox, replies, reply_files
 from portal.lifecycle.end import Lifecycle
+from portal.mime.pool import ProcessRenderer
 from portal.model.events import By, Who
 from portal.web import app as web
-from tests.story.seams import all_deliveries, blobs, holding, prepared, put, rows
+from tests.story.seams import all_deliveries, blobs, holding, prepared, put, rows, run
 from tests.story.test_replying import PDF, draft, send, writing
 from tests.story.ways import give_access_code, needs
 from tests.world import ALICE, BOB, CAROL, Browser, World, letter
@@ -503,6 +505,25 @@ async def test_formatting_travels_beside_the_words_and_only_when_asked_for(world
     answer = await form(alice, message, deep, "send", "- " * 30 + "x", formatted="yes")
     assert (answer.status_code, "can&#39;t be formatted" in answer.text) == (422, True)
     assert shown(answer.text)[2] == "- " * 30 + "x"
+
+
+async def test_what_people_wait_for_is_made_in_their_own_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first view, a look at what will be sent and a PDF queue up behind the same person's; mail that comes in behind nobody's."""
+    turns, whole = list[str](), ProcessRenderer._turn
+
+    def noted(self: ProcessRenderer, whose: str) -> AbstractAsyncContextManager[None]:
+        turns.append(whose)
+        return whole(self, whose)
+
+    monkeypatch.setattr(ProcessRenderer, "_turn", noted)
+    alice, message, draft_id = await writing(world)
+    assert turns == [""]
+    await run(world, "DELETE FROM renditions")
+    assert (await alice.get(message)).status_code == 200
+    assert (await form(alice, message, draft_id, "preview", "**x**", formatted="yes")).status_code == 200
+    assert (await alice.get(f"{message}/message.pdf")).status_code == 200
+    [one] = await all_deliveries(world)
+    assert turns == ["", *[one.recipient_id] * 3]
 
 
 async def test_what_answers_a_reply_stays_at_the_floor_of_the_thread(world: World) -> None:
