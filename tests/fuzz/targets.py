@@ -150,6 +150,7 @@ _LINKS = (
     b"https://a.example/x?y=1&z#q", b" HTTPS://A.example:8443/a b", "https://münchen.example/ä".encode(), b"mailto:a@b.example?x",
     b"https://xn--mnchen-3ya.example/", b"https://bank.example@evil.example/", b"java\tscript:x", b"https://a.example\\@b.example",
     "https://аррӏе.example/ www.bank。example".encode(), b"//a.example/x", b"https://[::1]/",
+    b"mailto:?.ex", b"mailto:a@b.example?to=c@d.example",
 )  # fmt: skip
 _PAYLOADS = tuple(one.html.encode("utf-8", "replace") for one in of("127.0.0.1:9"))
 

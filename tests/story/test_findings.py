@@ -280,7 +280,7 @@ async def test_a_revoke_while_the_first_view_is_prepared_lets_nothing_out(world:
     renderer = world.house.renderer
     real = renderer.render
 
-    async def slow(raw: Any, sink: Any) -> Any:
+    async def slow(raw: Any, sink: Any, whose: str = "") -> Any:
         rendition = await real(raw, sink)
         async with world.house.db.read() as tx:
             made = (await deliveries.of_message(tx, MessageId(accepted)))[0]

@@ -192,6 +192,13 @@ def beside(host: str) -> str:
         ("https://login.bank.example/x?y", "HTTPS://www.Bank.example/.", None),
         ("https://bank.example:8443/", "bank.example", None),
         ("mailto:carol.jones@clinic.example", "carol.jones@clinic.example", None),
+        ("mailto:?to=carol@evil.example&subject=x", "carol@clinic.example", "carol@evil.example"),
+        (
+            "mailto:eve@evil.example?to=carol@clinic.example",
+            "carol@clinic.example",
+            "eve@evil.example,carol@clinic.example",
+        ),
+        ("mailto:?subject=x", "carol@clinic.example", "mailto:"),
         ("https://evil.example/", "Read more", None),
         # Letters that pass for others are spelled out, whatever the words are.
         ("https://\u0441linic.example/", "Read more", "xn--linic-0ye.example"),
