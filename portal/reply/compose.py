@@ -227,10 +227,10 @@ class Compose:
             have = await replies.files(tx, reply_id)
             _place(draft, await replies.drafts(tx, delivery_id))
         await self._uploads.forget(self._source.now() - IDLE)
-        await self._uploads.make_way(self._source.now() - LEFT_LYING)
+        await self._uploads.make_way(reader.recipient_id, self._source.now() - LEFT_LYING)
         file_id = self._source.new_id()
         container = self._sealer.container(draft.org_id, file_id)
-        begun = Begun(file_id, delivery_id, reply_id, name, declared, length)
+        begun = Begun(file_id, reader.recipient_id, delivery_id, reply_id, name, declared, length)
         stream = await container.stream(Kind.PART, file_id)
         upload = Upload(begun, container, stream, await self._scan(draft), self._source.now)
         try:
