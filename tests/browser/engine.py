@@ -2,16 +2,20 @@
 
 Chromium was seen never to answer the end of a context, most of all on a busy machine, and Playwright waits for that without a limit.
 Whatever waits for it here waits under a limit; then browser and driver are killed, what waited fails, and the next browser is fresh.
+A shelf is watched by importing `pytest_runtest_protocol` and `watch` into its conftest.
 """
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+from _pytest.runner import runtestprotocol
 from playwright.sync_api import Browser, BrowserContext, Error, Page, Playwright, sync_playwright
 
 from tests.browser.gallery import CHROMIUM, CHROMIUM_ARGS
@@ -98,6 +102,31 @@ class Engine:
         if self._driver:
             leave(self._driver)
         self._driver = self._browser = self._page = None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+    """A test whose browser stopped answering is run once more, with a fresh one; the report of the run says so."""
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    before = kills()
+    reports = runtestprotocol(item, nextitem=nextitem, log=False)
+    if kills() > before:
+        with item.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            print(f"\n{item.nodeid}: Chromium did not answer and was killed", file=sys.stderr)
+        if any(one.failed for one in reports):
+            item._initrequest()  # type: ignore[attr-defined] # its fixtures anew
+            reports = runtestprotocol(item, nextitem=nextitem, log=False)
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+@pytest.fixture(autouse=True)
+def watch() -> Iterator[None]:
+    """No test waits for its browser for ever."""
+    with answering(A_TEST_S):
+        yield
 
 
 def _kill() -> None:
