@@ -1,8 +1,10 @@
 """Routes of replying: one form that works without JavaScript; with it, text is saved while it is typed, and files go ahead."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from urllib.parse import unquote
 
 from markupsafe import Markup
 from starlette.responses import Response
@@ -41,6 +43,8 @@ from portal.web.forms import Multipart
 from portal.web.recipient import answer, delivery_id, ended, no_id
 from portal.web.signin import Wrong, hidden, mail_state
 from portal.web.site import Visit
+
+_NAMED = re.compile(r"attachment; ?filename\*=utf-8''([\w!#$&+.^`|~%-]{0,4000})\Z", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -308,8 +312,8 @@ async def _take(
 
 
 async def upload(visit: Visit) -> Response:
-    """A file as a raw body (`PUT ...?name=`). With `Upload-Complete: ?0` this is its beginning, and the rest follows at the Location
-    of the answer (draft-ietf-httpbis-resumable-upload, 4.2); there DELETE takes it away again."""
+    """A file as a raw body, its name in Content-Disposition. With `Upload-Complete: ?0` this is its beginning, and the rest follows at
+    the Location of the answer (draft-ietf-httpbis-resumable-upload, 4.2); there DELETE takes it away again."""
     reader, wanted, compose = await visit.reader(), delivery_id(visit), visit.site.compose
     visit.check(visit.request.headers.get("x-csrf-token", ""))
     draft = await _reply_id(visit, reader, wanted, visit.request.path_params["reply"])
@@ -317,7 +321,7 @@ async def upload(visit: Visit) -> Response:
     if said > compose.limits.max_bytes:
         raise BodyTooLarge("The files together are too large for one reply.", "files")
     declared = visit.request.headers.get("content-type", "application/octet-stream")
-    name, pieces = visit.request.query_params.get("name", ""), visit.request.stream()
+    name, pieces = file_name(visit.request.headers.get("content-disposition", "")), visit.request.stream()
     if not _more_comes(visit):
         label = await compose.attach(reader, wanted, draft, name, declared, pieces)
         return _uploaded(visit, 201, _file_href(wanted, draft, label.id), label.size, complete=True)
@@ -355,6 +359,15 @@ async def upload_more(visit: Visit) -> Response:
         stands, _ = await compose.standing(reader, wanted, draft, file)
         return _uploaded(visit, 204, "", stands, complete=False)
     return _uploaded(visit, 201, _file_href(wanted, draft, label.id), label.size, complete=True)
+
+
+def file_name(said: str) -> str:
+    """How an upload's Content-Disposition says that its file is called; no address says it, which proxies write down. RFC 6266 4.1, in
+    the form of RFC 8187 3.2 alone: `attachment; filename*=UTF-8''NAME`. Empty when nothing is said. Raises InputRefused else."""
+    found = _NAMED.match(said)
+    if said and found is None:
+        raise InputRefused("The name of a file has to stand in filename*, percent-encoded.", "files")
+    return unquote(found[1]) if found else ""
 
 
 def _uploaded(visit: Visit, status: int, location: str, offset: int, *, complete: bool) -> Response:

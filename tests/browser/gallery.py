@@ -23,6 +23,7 @@ from markupsafe import Markup
 
 from portal import paths
 from portal.mime import Card, Event, Moment, Report
+from portal.web.replies import file_name
 from portal.web.static import packed
 from portal.web.templating import LANGUAGES, Pages, body_script_hash, direction
 
@@ -479,7 +480,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, b"", "text/plain")
 
     def do_PUT(self) -> None:
-        name = parse_qs(urlsplit(self.path).query)["name"][0]
+        assert not urlsplit(self.path).query
+        name = file_name(self.headers["Content-Disposition"])
         size = int(self.headers["Upload-Length"])
         self.server.uploads.append(Sent(name, size, self.headers["X-CSRF-Token"]))
         status = 413 if name.startswith("refused") else 201

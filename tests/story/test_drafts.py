@@ -20,7 +20,7 @@ from portal.web import app as web
 from tests.story.seams import all_deliveries, blobs, holding, prepared, put, rows, run
 from tests.story.test_replying import PDF, draft, send, writing
 from tests.story.ways import give_access_code, needs
-from tests.world import ALICE, BOB, CAROL, Browser, World, letter
+from tests.world import ALICE, BOB, CAROL, Browser, World, letter, named
 
 pytestmark = pytest.mark.anyio
 
@@ -161,7 +161,7 @@ async def test_a_draft_ends_a_week_after_its_last_change_or_with_its_delivery(wo
     draft_id = await draft(alice, message)
     assert (await save(alice, message, draft_id, "third"))[0] == 204
     headers = {"x-csrf-token": alice.csrf}
-    assert (await alice.http.put(f"{message}/reply/{draft_id}/files?name=a", content=PDF, headers=headers)).is_success
+    assert (await alice.http.put(f"{message}/reply/{draft_id}/files", content=PDF, headers=headers)).is_success
     world.clock.forward(days=800)
     assert await world.house.disposition().run() == 1
     assert await rows(world, replies) + await rows(world, reply_files) + await rows(world, grants) == []
@@ -180,7 +180,7 @@ async def test_taken_back_or_raised_a_draft_is_out_of_reach(world: World) -> Non
     assert (await alice.get(f"{message}/reply/{draft_id}")).headers["location"].startswith("/step-up/")
     assert (await save(alice, message, draft_id, "more", version))[0] == 303
     headers = {"x-csrf-token": csrf, "upload-complete": "?0"}
-    assert (await alice.http.put(f"{message}/reply/{draft_id}/files?name=a", headers=headers)).status_code == 403
+    assert (await alice.http.put(f"{message}/reply/{draft_id}/files", headers=headers)).status_code == 403
     assert len(await world.events("MessageOpened")) == opened
     await put(world, deliveries, {"needs": 1})
     assert await lifecycle.revoke(one, dora, "wrong person")
@@ -264,7 +264,7 @@ async def test_foreign_and_borrowed_ids_reach_nothing(world: World) -> None:
     draft_id = await draft(alice, message)
     _, version = await save(alice, message, draft_id, "Alice's own words")
     headers = {"x-csrf-token": alice.csrf, "upload-complete": "?0", "upload-length": "4"}
-    href = (await alice.http.put(f"{message}/reply/{draft_id}/files?name=a", headers=headers)).headers["location"]
+    href = (await alice.http.put(f"{message}/reply/{draft_id}/files", headers=headers)).headers["location"]
     await draft(bob, bobs)
     theirs = {"x-csrf-token": bob.csrf, "upload-offset": "0", **PARTIAL}
     for base in (message, bobs):
@@ -294,7 +294,7 @@ async def test_foreign_and_borrowed_ids_reach_nothing(world: World) -> None:
     assert (await save(alice, message, message_id, "named like a message"))[0] == 404
     assert (await form(alice, message, message_id, "send", "named like a message")).status_code == 404
     files = {"x-csrf-token": alice.csrf}
-    await alice.http.put(f"{message}/reply/{message_id}/files?name=a", content=b"x", headers=files)
+    await alice.http.put(f"{message}/reply/{message_id}/files", content=b"x", headers=files)
     assert (await save(alice, message, message_id, "named like a message"))[0] == 404
     assert (
         await alice.http.post(f"{message}/reply/{message_id}/discard", files={"csrf": (None, alice.csrf)})
@@ -310,7 +310,7 @@ async def test_side_by_side_every_act_is_whole_or_not_at_all(world: World, folde
     for turn in range(6):
         headers = {"x-csrf-token": alice.csrf}
         url = f"{message}/reply/{draft_id}"
-        had = await alice.http.put(f"{url}/files?name=a.pdf", content=PDF, headers=headers)
+        had = await alice.http.put(f"{url}/files", content=PDF, headers=headers)
         _, version = await save(alice, message, draft_id, f"turn {turn}")
         if turn % 2:
             last = alice.http.post(f"{url}/discard", files={"csrf": (None, alice.csrf)})
@@ -319,7 +319,7 @@ async def test_side_by_side_every_act_is_whole_or_not_at_all(world: World, folde
         got = await asyncio.gather(
             save(alice, message, draft_id, "one", version),
             save(alice, message, draft_id, "two", version),
-            alice.http.put(f"{url}/files?name=b.pdf", content=PDF, headers=headers),
+            alice.http.put(f"{url}/files", content=PDF, headers=headers),
             alice.http.delete(had.headers["location"], headers=headers),
             last,
         )
@@ -349,7 +349,7 @@ async def begun(browser: Browser, message: str, draft_id: str, name: str, length
     headers = {"x-csrf-token": browser.csrf, "upload-complete": "?0", "content-type": "application/pdf"}
     if length is not None:
         headers["upload-length"] = str(length)
-    return await browser.http.put(f"{message}/reply/{draft_id}/files", params={"name": name}, headers=headers)
+    return await browser.http.put(f"{message}/reply/{draft_id}/files", headers={**headers, **named(name)})
 
 
 async def more(
