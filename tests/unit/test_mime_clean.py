@@ -349,6 +349,37 @@ def test_link_leads_to_one_place(href: str, leads: tuple[str, str] | None) -> No
     assert target(href) == leads
 
 
+@pytest.mark.parametrize(
+    ("html", "told"),
+    [
+        ("<table background='https://t.example/x.png'><tr><td>x</table>", True),
+        ("<table><TD BACKGROUND=//t.example/x>x", True),
+        ("<body class=a background='http://t.example/x.gif' bgcolor=white><p>x", True),
+        ("<div style='color:red; background: #fff URL( \"https://t.example/x.png\") no-repeat'>x</div>", True),
+        ("<div style='background-image:url(&#104;ttps://t.example/x.png)'>x</div>", True),
+        ("<ul style='list-style-image:url(//t.example/x.png)'><li>x</ul>", True),
+        ("<style>@media screen {td.a{background:url('http://t.example/x')}}</style><p>x", True),
+        ("<table background='cid:a'><tr><td style='background:url(cid:a)'>x</table>", False),
+        ("<style>@font-face{font-family:a;src:url(https://t.example/a.woff)}p{color:red}</style><p>x", False),
+        ("<p>background: url(https://t.example/x.png) is what the style says", False),
+        ("<p style='background:url(data:image/png;base64,aaaa)'>x", False),
+    ],
+)
+def test_remote_backgrounds_are_told_of(html: str, told: bool) -> None:
+    """Pictures behind the words are pictures from elsewhere too: left out, and said so; the mail's own, and fonts, are not."""
+    result = clean(html)
+    assert result.html is not None
+    assert "t.example/x.p" not in result.html or "is what" in result.html
+    assert ("remote-left-out" in result.problems) is told
+
+
+def test_backgrounds_without_end_cost_little() -> None:
+    """What looks like the beginning of one, over and over."""
+    started = time.process_time()
+    clean("<style>" + "background:" * 150_000 + "</style>" + "<p style='" + "background:url( " * 200 + "'>" * 200)
+    assert time.process_time() - started < 2
+
+
 def test_inline_picture_becomes_data() -> None:
     """A picture of the mail is set in by its content id, however that is written."""
     result = clean('<img src="CID:logo%40clinic.example" alt=Logo width=10>', {"logo@clinic.example": PNG})
