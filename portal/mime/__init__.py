@@ -51,7 +51,8 @@ class Part:
 class Enclosed:
     """A further document of the mail, shown below its first one: a message in the message, or more of its own words.
 
-    `part` is the id of the attachment that holds a message whole; more words of the mail have none, and no heading.
+    `part` is the id of the attachment that holds a message whole, or words that were signed, which have no heading; more words of the
+    mail have neither.
     `within` is the id of the message around it, or nothing. `html` is a document of its own, never joined with another's (EFAIL).
     """
 

@@ -80,6 +80,8 @@ class Document:
     body_href: str | None
     said: Said
     parts: Sequence[Linked]
+    kind: str = ""
+    """Of the attachment that the words were taken out of, where that is to be said."""
 
 
 @dataclass(frozen=True)
@@ -244,9 +246,11 @@ def _linked(part: Part, base: str, previews: bool) -> Linked:
 
 
 def _enclosed(view: View, base: str) -> list[Document]:
+    kinds = {part.id: part.kind for part in view.rendition.parts}
     return [
         Document(
             heading=one.heading,
+            kind=kinds.get(one.part, "") if one.heading is None else "",
             text=one.text,
             body_href=f"{base}/body?document={number}" if one.html is not None else None,
             said=_said(view, one.part) if one.part else Said((), (), ()),

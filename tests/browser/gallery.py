@@ -119,7 +119,7 @@ SAID_ALL = Thing(
     cards=[Card("2", "Dr Carol Reyes", ("Northside Clinic", "+1 555 0100", "carol@clinic.example"))],
     reports=[Report("3", "bob@patients.example", "failed", "5.1.1", "smtp; 550 no such mailbox")],
 )  # fmt: skip
-WITHIN = Thing(heading=HEADING, text=TEXT, body_href="/framed", said=SAID, parts=PARTS)
+WITHIN = Thing(heading=HEADING, kind="", text=TEXT, body_href="/framed", said=SAID, parts=PARTS)
 MESSAGE: Mapping[str, object] = {
     "item": RESULTS, "heading": HEADING, "text": TEXT, "earlier": "", "body_href": "/framed", "parts": PARTS, "problems": [],
     "said": SAID, "enclosed": [],
@@ -290,7 +290,10 @@ PAGES: Mapping[str, Page] = {
         {
             **MESSAGE,
             "said": SAID_ALL,
-            "enclosed": [Thing(heading=None, text=TEXT, body_href=None, said=SAID, parts=[]), WITHIN],
+            "enclosed": [
+                Thing(heading=None, kind="smime-signed", text=TEXT, body_href=None, said=SAID, parts=[]),
+                WITHIN,
+            ],
         },
         signed_in=True,
     ),
