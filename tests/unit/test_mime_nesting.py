@@ -20,13 +20,11 @@ _NAMES = [
     "tbody",
     "select",
     "svg",
-    "span",
     "font",
     "dd",
     "dt",
     "br",
     "button",
-    "applet",
 ]
 _PIECES = [f"<{one}>" for one in _NAMES] + [f"</{one}>" for one in _NAMES]
 _PIECES += [
