@@ -20,7 +20,7 @@ from portal.mime.css import clean_style
 from portal.mime.limits import MAX_HTML_CHARS, MAX_HTML_DEPTH, MAX_PICTURE_BYTES
 from portal.mime.links import disguised, shown, target
 from portal.mime.names import PICTURES, sniffed
-from portal.mime.nesting import deepest
+from portal.mime.nesting import is_deep
 from portal.mime.sheets import blocks, inlined
 from portal.mime.words import plain
 
@@ -128,7 +128,7 @@ class Cleaner:
         """The body fragment of `html`; `picture` gives the bytes for a content id, None if the mail has no such part."""
         if len(html) > MAX_HTML_CHARS:
             return Cleaned(None, frozenset(), frozenset({"html-left-out"}))
-        if deepest(html, MAX_HTML_DEPTH) >= MAX_HTML_DEPTH:
+        if is_deep(html, MAX_HTML_DEPTH):
             return Cleaned(None, frozenset(), frozenset({"html-left-out", "too-deep"}))
         self._begin(picture)
         try:
