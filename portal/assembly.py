@@ -286,6 +286,7 @@ class House:
                 handles_key=references_key,
                 rp_id=settings.console_host,
                 origins=(settings.console_base,),
+                provided=settings.oidc_org if settings.oidc_issuer else "",
             ),
             codes=StaffCodes(db, self.sealer, fields, sessions, source, self.wake, codes_key=codes_key),
             people=people,

@@ -129,7 +129,7 @@ class Settings(BaseSettings):
     clamd_seconds: int = Field(60, ge=1, le=300)
     """How long one message or file may wait for it, in all; then it counts as one that could not be scanned."""
     renderers: int = Field(2, ge=1, le=32)
-    """Processes that parse mail."""
+    """Processes that parse mail. One more makes what people wait for: logos, PDFs, light formatting."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level that is logged."""
 

@@ -184,6 +184,7 @@ class Acceptance:
                 sender_hash=sender_hash,
                 sender_sealed=sender.sealed,
                 epoch_id=sender.epoch_id,
+                thread_hash=wish.thread,
                 scan=finding.verdict.value if finding else None,
                 scan_said=(finding and finding.said) or None,
                 rescan_at=now + RESCAN_FIRST if stopped is Stopped.UNSCANNED else None,

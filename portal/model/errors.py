@@ -163,6 +163,10 @@ class FileUnscanned(InputRefused):
     transient = True
 
 
+class FilesUnscanned(FileUnscanned):
+    """A file of a draft was never scanned, and the class of its message takes none unscanned by now; all of it is kept."""
+
+
 class BodyTooLarge(InputRefused):
     """What was sent is over the limit that was said before the upload."""
 

@@ -741,7 +741,10 @@ class FileRefused(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ScanOpened(Event):
-    """The worker opened a message to have it scanned, for it could not be when it came in. Committed before it unwraps."""
+    """A message was opened to have it scanned, for it could not be when it came in; or a file for a reply (`file`), which its class
+    took unscanned then and takes no more. Committed before it unwraps."""
+
+    file: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,21 +1,26 @@
-"""One Chromium for the shelf, and one demo a file."""
+"""One Chromium a file, under a watch, and one demo."""
 
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
-from tests.browser.gallery import CHROMIUM, CHROMIUM_ARGS
+from tests.browser.engine import Engine, pytest_runtest_protocol, watch  # noqa: F401 - watched
 from tests.browser.stage import Stage, staged
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
+def engine() -> Iterator[Engine]:
+    """What drives Chromium."""
+    running = Engine()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def chromium(engine: Engine) -> Browser:
     """Debian's Chromium."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
-        yield browser
-        browser.close()
+    return engine.browser
 
 
 @pytest.fixture(scope="module")

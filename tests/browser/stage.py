@@ -168,12 +168,6 @@ def find(pattern: re.Pattern[str], text: str) -> str:
     return found[0]
 
 
-def leave(context: BrowserContext) -> None:
-    """Closes a person's pages. Chromium was seen never to answer the end of a context; with the browser's own end it goes as well."""
-    for page in context.pages:
-        page.close()
-
-
 class Watch:
     """What a browser said that it should not have, and whom it asked that is not ours. Both stay empty."""
 

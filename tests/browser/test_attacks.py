@@ -11,16 +11,18 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from markupsafe import Markup
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page
 
 from portal.mime.clean import Cleaner, text_of
 from portal.web.headers import framed_mail, printed_mail
 from portal.web.templating import Pages, body_script_hash
-from tests.browser.gallery import CHROMIUM, CHROMIUM_ARGS, draw_body
+from tests.browser.engine import A_TEST_S, Engine, answering
+from tests.browser.gallery import draw_body
 from tests.browser.test_hostile_mail import Canary
 from tests.unit.test_mime_clean import judge
 from tests.vectors.attacks import Attack, of
@@ -132,26 +134,20 @@ def canary() -> Iterator[Canary]:
     bird.close()
 
 
-@pytest.fixture(scope="module")
-def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+@pytest.fixture
+def context(engine: Engine, tmp_path: Path) -> Iterator[BrowserContext]:
     """A browser with a profile of its own that may connect ahead of need."""
-    background = "--disable-background-networking"
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"),
-            executable_path=CHROMIUM,
-            args=[one for one in CHROMIUM_ARGS if one != background],
-            ignore_default_args=[background],
-        )
+    with engine.profiled(tmp_path / "profile") as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
-def walls(context: BrowserContext, canary: Canary) -> Iterator[Walls]:
+def walls(engine: Engine, canary: Canary) -> Iterator[Walls]:
     """All payloads, aimed at the canary and served."""
     attacks = of(f"127.0.0.1:{canary.port}")
-    with Walls(attacks, documents(context.pages[0], attacks)) as server:
+    with answering(A_TEST_S):
+        made = documents(engine.page(), attacks)
+    with Walls(attacks, made) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         yield server

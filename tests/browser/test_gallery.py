@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from markupsafe import Markup
-from playwright.sync_api import Browser, ConsoleMessage, FilePayload, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, FilePayload, Page, Request, expect
 from pypdf import PdfReader
 
 from portal.web.templating import LANGUAGES, Pages, direction
 from tests.browser import gallery as pictures
-from tests.browser.gallery import CHROMIUM, CHROMIUM_ARGS, PAGES, Gallery, draw, draw_body, draw_print, served
+from tests.browser.engine import Engine, leave
+from tests.browser.gallery import PAGES, Gallery, draw, draw_body, draw_print, served
 
 NARROW = {"width": 320, "height": 640}
 WIDE = {"width": 1100, "height": 800}
@@ -42,19 +43,12 @@ def site() -> Iterator[Gallery]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def tab(chromium: Browser) -> Iterator[Page]:
-    context = chromium.new_context(viewport=WIDE)  # type: ignore[arg-type]
-    yield context.new_page()
-    context.close()
+@pytest.fixture
+def tab(engine: Engine) -> Page:
+    """One page for all, at the width of a desk."""
+    page = engine.page()
+    page.set_viewport_size(WIDE)  # type: ignore[arg-type]
+    return page
 
 
 def settled(tab: Page) -> None:
@@ -119,7 +113,7 @@ def test_system_preference_is_followed_and_overruled(site: Gallery, chromium: Br
     for theme in ("", "light"):
         tab.goto(f"{site.url}/help?theme={theme}")
         seen[theme] = tab.evaluate("getComputedStyle(document.documentElement).colorScheme")
-    context.close()
+    leave(context)
     assert seen == {"": "dark", "light": "light"}
 
 
@@ -194,7 +188,7 @@ def test_earlier_messages_unfold_and_the_frame_grows(site: Gallery, tab: Page, c
     plain.goto(f"{site.url}/message-text")
     plain.get_by_text("Show earlier messages").click()
     expect(plain.get_by_text("When is my appointment?")).to_be_visible()
-    context.close()
+    leave(context)
 
 
 def test_message_below_the_fold_grows_too(site: Gallery, tab: Page) -> None:
@@ -231,7 +225,7 @@ def test_reading_needs_no_javascript(site: Gallery, chromium: Browser) -> None:
     box = tab.locator("iframe.mail").bounding_box()
     own_page = tab.get_by_role("link", name="Open the message on its own page").get_attribute("href")
     text = tab.frame_locator("iframe.mail").locator("body").inner_text()
-    context.close()
+    leave(context)
     assert box
     assert box["height"] == 640
     assert own_page == "/framed"
@@ -244,7 +238,7 @@ def test_uploads_go_side_by_side_and_on_where_they_stopped(site: Gallery, tab: P
     site.uploads.clear()
     tab.goto(f"{site.url}/reply")
     tab.fill("textarea", "Thank you, doctor.")
-    names = ["one.txt", "broken.txt", "three.txt", "four.txt", "refused.txt"]
+    names = ["one.txt", "broken.txt", "three (3)'* – 血液.txt", "four.txt", "refused.txt"]
     tab.set_input_files("#files", [chosen(name) for name in names])
     rows = tab.locator("#uploads > li")
     expect(tab.get_by_role("progressbar", name="Amount sent broken.txt")).to_have_count(1)
@@ -253,6 +247,7 @@ def test_uploads_go_side_by_side_and_on_where_they_stopped(site: Gallery, tab: P
         rows.nth(number).get_by_text("Attached, 2 KB").wait_for()
     rows.nth(4).get_by_text("Too large").wait_for()
     sent = {one.name: one for one in site.uploads}
+    assert set(sent) == set(names)
     assert {(one.size, one.token) for one in sent.values()} == {(2000, "t0ken")}
     assert [one.here for name, one in sent.items() if name != "refused.txt"] == [2000] * 4
     assert (sent["broken.txt"].offsets, sent["one.txt"].offsets) == ([0, 666], [0])
@@ -351,7 +346,7 @@ def test_reply_needs_no_javascript(site: Gallery, chromium: Browser) -> None:
     tab.fill("textarea", "Thank you.")
     tab.set_input_files("#files", [chosen("card.txt")])
     tab.click("button[data-send]")
-    context.close()
+    leave(context)
     assert 'name="files"; filename="card.txt"' in site.posted[-1]
 
 
@@ -367,7 +362,7 @@ def test_message_is_made_easy_to_read_in_its_place(site: Gallery, chromium: Brow
     assert page.url == f"{site.url}/message"
     page.get_by_role("link", name="Show it as it was sent").click()
     frame.wait_for_url("**/framed")
-    context.close()
+    leave(context)
     context = chromium.new_context(viewport=NARROW, color_scheme="dark")  # type: ignore[arg-type]
     page = context.new_page()
     page.goto(f"{site.url}/framed?view=easy")
@@ -378,7 +373,7 @@ def test_message_is_made_easy_to_read_in_its_place(site: Gallery, chromium: Brow
     assert look == "20.8pxtrue"
     found = Axe().run(page, options=AXE).response["violations"]
     assert [one["id"] for one in found if one["id"] == "color-contrast"] == []
-    context.close()
+    leave(context)
 
 
 @pytest.mark.parametrize(("name", "most_bytes"), [("front", 20_000), ("link", 20_000), ("code", 20_000), ("code-help", 20_000),

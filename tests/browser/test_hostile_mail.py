@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect
 
 from portal.reading.read import Reading, View
-from tests.browser.gallery import CHROMIUM, CHROMIUM_ARGS
+from tests.browser.engine import Engine
 from tests.browser.stage import AGENT, ALICE, CODE, LINK, WIDE, Stage, find, settled, until, words
 
 SHOUT = "(top||self).name='ran';document.title='ran';parent.postMessage('ran','*');fetch('CANARY/script')"
@@ -123,27 +123,11 @@ def canary() -> Iterator[Canary]:
     bird.close()
 
 
-@pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    """Chromium's driver."""
-    with sync_playwright() as running:
-        yield running
-
-
 @pytest.fixture
-def context(playwright: Playwright, tmp_path: Path) -> Iterator[BrowserContext]:
+def context(engine: Engine, tmp_path: Path) -> Iterator[BrowserContext]:
     """A browser with a profile of its own that may connect ahead of need."""
-    background = "--disable-background-networking"
-    opened = playwright.chromium.launch_persistent_context(
-        tmp_path / "profile",
-        executable_path=CHROMIUM,
-        args=[one for one in CHROMIUM_ARGS if one != background],
-        ignore_default_args=[background],
-        viewport=WIDE,  # type: ignore[arg-type]
-        user_agent=AGENT,
-    )
-    yield opened
-    opened.close()
+    with engine.profiled(tmp_path / "profile", viewport=WIDE, user_agent=AGENT) as opened:
+        yield opened
 
 
 def hostile(canary: Canary, *, refresh: bool | None = None) -> str:

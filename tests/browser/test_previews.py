@@ -5,6 +5,7 @@ from email.utils import make_msgid
 
 from playwright.sync_api import Browser, Page, expect
 
+from tests.browser.engine import leave
 from tests.browser.stage import AGENT, ALICE, CODE, LINK, WIDE, Stage, find, until, words
 from tests.browser.test_hostile_mail import Canary
 from tests.story.test_content import PNG
@@ -83,7 +84,7 @@ def test_pictures_text_and_pdf_are_shown_and_can_do_nothing(chromium: Browser, s
     ] == []
     assert canary.calls == []
     assert len(context.pages) == 5
-    context.close()
+    leave(context)
     canary.close()
 
 

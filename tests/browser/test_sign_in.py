@@ -1,7 +1,7 @@
 """Every way in, as people use it in Chromium: passkeys on a virtual authenticator, codes, app, access code, recovery, sessions."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Page, expect
 
 from portal.demo import first_message
+from tests.browser.engine import leave
 from tests.browser.stage import (
     AGENT,
     CODE,
@@ -22,7 +23,6 @@ from tests.browser.stage import (
     Watch,
     find,
     inspect,
-    leave,
     settled,
     until,
     words,
@@ -83,24 +83,27 @@ def message(to: str, **fields: str) -> EmailMessage:
 
 def announced(stage: Stage, who: str, **fields: str) -> str:
     """The link of a message for somebody; fields are those a sender asks with."""
-    before = len(stage.letters(who))
-    stage.announce(message(who, **fields), who)
-    return find(LINK, words(stage.letters(who)[before]))
+    return _mailed(stage, who, LINK, lambda: stage.announce(message(who, **fields), who))
 
 
 def newest_code(stage: Stage, who: str, act: Any) -> str:
-    """The code in the mail that comes because of `act`, whatever else comes."""
+    """The code in the mail that comes because of `act`."""
+    return _mailed(stage, who, CODE, act)
+
+
+def _mailed(stage: Stage, who: str, what: re.Pattern[str], act: Callable[[], object]) -> str:
+    """What the mail says that comes because of `act`, whatever else comes."""
     before = len(stage.letters(who))
     act()
 
     def look() -> str | None:
         for mail in stage.letters(who)[before:]:
-            found = CODE.search(words(mail))
+            found = what.search(words(mail))
             if found:
                 return found[0]
         return None
 
-    return until(look, f"a code for {who}")
+    return until(look, f"{what.pattern} for {who}")
 
 
 def sign_in(page: Page, stage: Stage, link: str, who: str) -> None:

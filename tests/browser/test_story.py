@@ -15,6 +15,7 @@ from typing import Any
 from playwright.sync_api import Browser, BrowserContext, FilePayload, Locator, Page, expect
 
 from portal import paths
+from tests.browser.engine import leave
 from tests.browser.stage import (
     AGENT,
     ALICE,
@@ -28,7 +29,6 @@ from tests.browser.stage import (
     Watch,
     find,
     inspect,
-    leave,
     settled,
     until,
     words,

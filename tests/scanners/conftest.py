@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.browser.engine import pytest_runtest_protocol, watch  # noqa: F401 - watched
 from tests.browser.stage import Stage, staged
 
 
