@@ -36,6 +36,7 @@ smtpd_relay_restrictions = permit_mynetworks, reject
 smtp_host_lookup = native
 smtp_dns_support_level = disabled
 in_flow_delay = 0
+address_verify_poll_delay = 1
 """
 _MASTER = """
 {intake} inet n - n - - smtpd

@@ -283,6 +283,28 @@ def test_an_answer_to_a_notice_is_led_to_the_portal(relayed: Relayed) -> None:
     assert sorted(said) == ["answer", "automatic"]
 
 
+def test_who_always_comes_here_does_not_suffer_from_who_needs_a_mark(relayed: Relayed) -> None:
+    """Of an unmarked mail to both, one hears 452: Postfix sends to that one again, alone, and a refusal is for one only."""
+    portal, always, bob = relayed.portal, "always@patients.example", "bob@patients.example"
+    before = portal.messages()
+    portal.cli("relay", "mode", relayed.credential.id, "explicit", "--org", "northside")
+    portal.cli("route", "set", always, "always", "--org", "northside")
+    try:
+        with portal.serving("intake"):
+            queue_id = relayed.send(bob, always)
+            # to whom it sends first is Postfix's choice
+            relayed.postfix.await_log(rf"{queue_id}: to=.*status=deferred.*452 4.5.3")
+            relayed.postfix.await_log(rf"{queue_id}: to=.*status=(sent|bounced)")
+            time.sleep(0.5)  # what is still in the active queue is not flushed
+            relayed.postfix.flush()
+            relayed.postfix.await_log(rf"{queue_id}: to=<{always}>.*status=sent")
+            relayed.postfix.await_log(rf"{queue_id}: to=<{bob}>.*status=bounced.*550 5.7.1")
+    finally:
+        portal.cli("relay", "mode", relayed.credential.id, "trust", "--org", "northside")
+    assert len(set(portal.messages()) - set(before)) == 1
+    assert portal.events("MessageAccepted")[-1].detail["came_by"] == ["always"]
+
+
 @contextmanager
 def marked_by_subject(relayed: Relayed) -> Iterator[Postfix]:
     """The page's second instance, to which the first sends whole mails that are marked."""
@@ -348,13 +370,18 @@ def test_marked_mail_goes_by_a_second_instance(relayed: Relayed) -> None:
     assert [one.detail["came_by"] for one in relayed.portal.events("MessageAccepted")[-2:]] == [["marked"], ["marked"]]
 
 
-def test_only_the_return_path_is_taken_at_the_portals_domain(relayed: Relayed) -> None:
-    """Any other recipient there is refused by the relay at once."""
-    with smtplib.SMTP("127.0.0.1", relayed.postfix.port, timeout=30) as client:
+def test_only_the_paths_of_mails_of_ours_are_taken_at_the_portals_domain(relayed: Relayed) -> None:
+    """The relay asks the portal before it says yes: a made-up token is refused at RCPT, and no bounce goes to a forged sender."""
+    with relayed.portal.serving(), smtplib.SMTP("127.0.0.1", relayed.postfix.port, timeout=30) as client:
+        relayed.send(CLEAR)
+        path = relayed.clear.await_mail(CLEAR).mail_from
+        relayed.postfix.await_empty()
         client.ehlo()
-        client.mail("")
-        assert client.rcpt("postmaster@portal.example")[0] == 550
-        assert client.rcpt("bounce+token@portal.example")[0] == 250
+        client.mail("mallory@patients.example")
+        for made_up in ("postmaster@portal.example", "bounce+token@portal.example", "reply+token@portal.example"):
+            assert client.rcpt(made_up)[0] == 550, made_up
+        assert client.rcpt(path)[0] == 250
+    assert relayed.postfix.queued() == []
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from portal.model.events import By, Who
 from portal.model.routes import Level, Mode, Outcome, Rule
 from portal.settings import Settings
 from portal.smtp.server import listen, server_context
-from portal.transport.verdicts import Prober, public_only
+from portal.transport.verdicts import Prober, public_only, public_or
 from tests.scenarios.behaviours import Build
 from tests.scenarios.lab import Lab, hang, laboratory, policy, saying, sts
 from tests.world import CAROL, Clock, World, certificates, letter
@@ -321,3 +321,7 @@ def test_only_public_addresses_are_knocked_at() -> None:
     )
     assert [one for one in public if not public_only(one)] == []
     assert [one for one in ours if public_only(one)] == []
+    laboratory = public_or("127.77.0.0/16 fd00:77::/32")
+    tried = [one for one in (*ours, "127.77.0.1", "127.78.0.1", "fd00:77::1", "fd00:78::1") if laboratory(one)]
+    assert tried == ["127.77.0.1", "fd00:77::1"]
+    assert all(laboratory(one) for one in public)
