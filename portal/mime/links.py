@@ -17,6 +17,8 @@ _MAIL = re.compile(r"mailto:[A-Za-z0-9.!#$%&'*+/=?^_`{|}~@,; -]{1,1000}\Z", re.I
 _IGNORED = re.compile(r"[\t\r\n]+")
 _TO_ESCAPE = re.compile(r"[\x00-\x20\x7f\xa0\"<>\\^`{|}]")
 _MAX_CHARS = 8000
+_MAX_LISTED = 200
+_WRITTEN_TO = frozenset({"to", "cc", "bcc"})
 # What people take for an address: with its scheme whatever follows, without it names with a dot before the last one.
 _CLAIM = re.compile(
     r"(?:https?|ftp)://?([^\s/?#]{1,300})|((?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24})(?![\w@])", re.IGNORECASE
@@ -46,11 +48,13 @@ def target(href: str) -> tuple[str, str] | None:
 
 
 def _addresses(rest: str) -> str:
-    """To whom a mailto link writes: before its fields, and in those named `to` (RFC 6068 2). One that names nobody opens a program."""
+    """To whom a mailto link writes, copies too: before its fields, and in `to`, `cc` and `bcc` (RFC 6068 2). One that names nobody
+    opens a program. Where the list is cut, dots say so, which are nobody's host."""
     before, _, fields = rest.partition("?")
     named = (one.partition("=") for one in fields.split("&"))
-    found = [before, *(value for name, _, value in named if unquote(name).lower() == "to")]
-    return ",".join(unquote(one) for one in found if one)[:200] or "mailto:"
+    found = [before, *(value for name, _, value in named if unquote(name).lower() in _WRITTEN_TO)]
+    listed = plain(",".join(unquote(one) for one in found if one), 1000)
+    return (listed if len(listed) <= _MAX_LISTED else f"{listed[:_MAX_LISTED]},...") or "mailto:"
 
 
 def disguised(words: str, host: str) -> bool:

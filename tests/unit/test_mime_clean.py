@@ -199,6 +199,22 @@ def beside(host: str) -> str:
             "eve@evil.example,carol@clinic.example",
         ),
         ("mailto:?subject=x", "carol@clinic.example", "mailto:"),
+        (
+            "mailto:carol@clinic.example?BCC=eve@evil.example",
+            "carol@clinic.example",
+            "carol@clinic.example,eve@evil.example",
+        ),
+        (
+            "mailto:carol@clinic.example?%63c=eve@evil.example",
+            "carol@clinic.example",
+            "carol@clinic.example,eve@evil.example",
+        ),
+        (
+            f"mailto:{'carol@clinic.example,' * 10}eve@evil.example",
+            "carol@clinic.example",
+            f"{'carol@clinic.example,' * 10}"[:200] + ",...",
+        ),
+        ("mailto:eve%E2%80%AE%0D%0A@evil.example", "carol@clinic.example", "eve @evil.example"),
         ("https://evil.example/", "Read more", None),
         # Letters that pass for others are spelled out, whatever the words are.
         ("https://\u0441linic.example/", "Read more", "xn--linic-0ye.example"),
