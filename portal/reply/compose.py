@@ -147,16 +147,19 @@ class Compose:
         version: str,
         *,
         below: bool = False,
-    ) -> None:
-        """Seals what is typed and keeps it as `version`; what was kept before opens no more. Opens nothing, and is no event: what
-        is not sent, nobody but its writer was given (docs/DESIGN.md). `below`: also where the session falls short of what the
-        message asks for by now, so that no word is lost for it.
+    ) -> bool:
+        """Seals what is typed and keeps it as `version`; what was kept before opens no more. Whether there is such a draft now: no
+        word begins none. Opens nothing, and is no event: what is not sent, nobody but its writer was given (docs/DESIGN.md).
+
+        `below`: also where the session falls short of what the message asks for by now, so that no word is lost for it. As the page
+        can't show them again, one draft more than else is kept, and what is too long to be sent.
 
         Raises DraftChanged when the draft has a version that is not in `seen`, TooManyDrafts, InputRefused, NotFound (also when it
         was sent), NoLongerReadable.
         """
         draft = await self._draft(reader, delivery_id, reply_id, below=below)
-        _check_text(typed.text)
+        if not below:
+            _check_text(typed.text)
         container = self._sealer.container(draft.org_id, draft.id)
         sealed = container.seal(Kind.DRAFT, typed.dump()) if typed.text.strip() else None
         holder = Holder(GrantFor.DELIVERY, draft.delivery_id, reader.recipient_id)
@@ -165,9 +168,9 @@ class Compose:
             async with self._db.bookkeeping() as tx:
                 held = await replies.hold(tx, draft, now)
                 if held is None and sealed is None:
-                    return
+                    return False
                 if held is None:
-                    _place(draft, await replies.drafts(tx, draft.delivery_id))
+                    _place(draft, await replies.drafts(tx, draft.delivery_id), MAX_DRAFTS + below)
                 if _over(draft, held) or not (held or await replies.begin(tx, draft)):
                     raise NotFound("the draft was sent already")
                 if held and held.version and held.version not in seen:
@@ -175,6 +178,7 @@ class Compose:
                 await replies.save(tx, held or draft, version, sealed, allowed, now)
         except Duplicate:
             raise NotFound("the id is something else's") from None
+        return True
 
     async def discard(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId) -> None:
         """Throws a draft away, with its files. Raises NotFound when it was sent."""
@@ -619,7 +623,7 @@ def _over(draft: replies.Reply, found: replies.Reply | None) -> bool:
     return found is not None and (found.delivery_id, found.state) != (draft.delivery_id, "draft")
 
 
-def _place(draft: replies.Reply, begun: set[ReplyId]) -> None:
+def _place(draft: replies.Reply, begun: set[ReplyId], most: int = MAX_DRAFTS) -> None:
     """Raises TooManyDrafts when a draft is not among those of its delivery, and can't be one more."""
-    if draft.id not in begun and len(begun) >= MAX_DRAFTS:
+    if draft.id not in begun and len(begun) >= most:
         raise TooManyDrafts("There are too many unsent replies. Send one, or throw one away.", "files")

@@ -162,15 +162,16 @@ async def _again_or_prove(
     try:
         if not isinstance(failure, AssuranceNeeded):
             return await _again(visit, reader, wanted, typed, failure, preview)
-        await _save(visit, reader, wanted, typed, below=True)
+        kept = await _save(visit, reader, wanted, typed, below=True)
     except AssuranceNeeded:
         return await _again_or_prove(visit, reader, wanted, typed, AssuranceNeeded("it rose meanwhile"))
     except DraftChanged:
         typed = Typed(ReplyId(visit.site.source.new_id()), typed.written)
-        await _save(visit, reader, wanted, typed, below=True)
+        kept = await _save(visit, reader, wanted, typed, below=True)
     except NoLongerReadable:
         return await ended(visit)
-    return visit.go_and_return(f"/step-up/{wanted}", wanted, typed.draft)
+    prove = f"/step-up/{wanted}"
+    return visit.go_and_return(prove, wanted, typed.draft) if kept else visit.go(prove)
 
 
 async def autosave(visit: Visit) -> Response:
@@ -199,9 +200,10 @@ async def discard(visit: Visit) -> Response:
 
 
 async def _save(visit: Visit, reader: Reader, wanted: DeliveryId, typed: "Typed", *, below: bool = False) -> str:
+    """The name of what is kept now; empty where nothing was typed and there is no draft."""
     version = visit.site.source.new_id()
-    await visit.site.compose.save(reader, wanted, typed.draft, typed.written, typed.seen, version, below=below)
-    return version
+    save = visit.site.compose.save
+    return version if await save(reader, wanted, typed.draft, typed.written, typed.seen, version, below=below) else ""
 
 
 async def _apart(visit: Visit, reader: Reader, wanted: DeliveryId, typed: "Typed") -> "Typed":

@@ -219,6 +219,31 @@ async def test_a_floor_that_rose_while_somebody_typed_costs_no_word(world: World
     assert (await form(alice, message, draft_id, "send", text, version=version)).status_code == 303
 
 
+@pytest.mark.parametrize(("others", "text"), [(5, "two hours of typing"), (0, "word " * 30_000), (0, "")])
+async def test_a_floor_that_rose_costs_nothing_that_cannot_be_shown_again(world: World, others: int, text: str) -> None:
+    """Below the level no page can give words back: so they are kept beside five other drafts too, once, and too long as they
+    are. Where nothing was typed the way leads to the message."""
+    alice, message, draft_id = await writing(world)
+    for _ in range(others):
+        assert (await save(alice, message, str(uuid4()), "another"))[0] == 204
+    delivery = await needs(world, message, 2)
+    await give_access_code(world, delivery, "harbour lights")
+    assert (await form(alice, message, draft_id, "send", text)).headers["location"] == f"/step-up/{delivery}"
+    if others:
+        assert (await form(alice, message, str(uuid4()), "send", "a seventh")).status_code == 422
+    await alice.get(f"/step-up/{delivery}")
+    answer = await alice.post(f"/step-up/{delivery}/access-code", {"code": "harbour lights"})
+    back = await alice.get(answer.headers["location"])
+    if not text:
+        assert back.status_code == 200
+        return
+    page = (await alice.get(back.headers["location"])).text
+    assert shown(page)[::2] == (draft_id, text)
+    assert (await form(alice, message, draft_id, "save", text, version=shown(page)[1])).status_code == (
+        303 if others else 422
+    )
+
+
 async def test_signed_out_below_the_level_costs_no_word(world: World) -> None:
     """Who is signed out while answering a message that needs more than a code signs in by one, and finds her words after the step."""
     alice, message, draft_id = await writing(world)
