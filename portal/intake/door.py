@@ -29,12 +29,12 @@ from portal.model.errors import (
 from portal.model.events import RelayRefused, SubmissionRefused, Who
 from portal.model.ids import CredentialId
 from portal.model.links import keyed_hash
-from portal.model.parties import Address, address
+from portal.model.parties import address
 from portal.model.routes import Mode
 
 _SEEN_EVERY = timedelta(minutes=1)
-_LEFT_EVERY = timedelta(hours=1)
-_LEFT_AT_MOST = timedelta(days=60)
+_OFTEN_EVERY = timedelta(hours=1)
+_OFTEN_AT_MOST = timedelta(days=60)
 """Longer than any relay keeps a mail: within it the count of what had no row of its own begins anew with a row alone."""
 
 
@@ -56,7 +56,7 @@ class IntakeDoor:
         self._db, self._house, self._source, self._ways = db, house, source, ways
         self._key, self._return_domain = credentials_key, return_domain
         self._seen: dict[CredentialId, datetime] = {}
-        self._leaving: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+        self._counting: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
     async def relay_by_password(self, name: str, password: str, origin: str) -> Relay:
         written = name.isascii() and name.isprintable()  # else no relay's: PostgreSQL takes no NUL in a text
@@ -112,22 +112,28 @@ class IntakeDoor:
         try:
             return await self._check_recipient(relay, mail_from, rcpt_to, mail)
         except LeftToRelay as error:
-            await self._left(relay, address(rcpt_to), origin, type(error).__name__)
+            await self._often(relay, str(address(rcpt_to)), origin, type(error).__name__)
+            raise
+        except RecipientRefused as error:
+            if self.is_own_path(rcpt_to):  # anybody can have the relay ask for made-up ones, as many as he likes
+                await self._often(relay, "a path", origin, type(error).__name__)
+            else:
+                await self.refuse(relay, origin, type(error).__name__)
             raise
         except PortalError as error:
             await self.refuse(relay, origin, type(error).__name__)
             raise
 
-    async def _left(self, relay: Relay, recipient: Address, origin: str, reason: str) -> None:
-        """Puts on record that a recipient is left to the relay, or counts it where the hour has its row."""
-        key = self._house.sealer.index(relay.org_id, "left", f"{relay.id} {recipient}")
-        async with self._leaving.setdefault(key, asyncio.Lock()):
+    async def _often(self, relay: Relay, whom: str, origin: str, reason: str) -> None:
+        """Puts on record what a relay may hear again and again of `whom`, or counts it where the hour has its row."""
+        key = self._house.sealer.index(relay.org_id, "left", f"{relay.id} {whom}")
+        async with self._counting.setdefault(key, asyncio.Lock()):
             now, known = self._source.now(), await limits.look(self._db, key)
-            if known is None or now - known[1] >= _LEFT_EVERY:
+            if known is None or now - known[1] >= _OFTEN_EVERY:
                 await self.refuse(relay, origin, reason, (known and known[0]) or None)
                 await limits.keep(self._db, key, now, 0)
             else:
-                await limits.count(self._db, key, now, _LEFT_AT_MOST)
+                await limits.count(self._db, key, now, _OFTEN_AT_MOST)
 
     async def _check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, mail: str) -> Came:
         try:

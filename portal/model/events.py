@@ -307,7 +307,8 @@ class SubmissionRefused(Event):
     """A relay's message, or its sender or a recipient, was refused. `reason` is the error's name.
 
     A recipient who is left to the relay is refused at each of its tries, for days, and an hour has one row: `unsaid` is how many
-    tries of that relay for that recipient went before it without one.
+    tries of that relay for that recipient went before it without one. So has what a relay asks of the portal's own paths that no
+    mail has, whichever they are: anybody can make them up.
     """
 
     reason: str
