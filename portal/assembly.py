@@ -272,6 +272,7 @@ class House:
         fields, sessions = Fields(self.epochs()), StaffSessions(self.db, self.source)
         people = self.staff_people(fields)
         codes_key, references_key = self.keyring.secret("codes"), self.keyring.secret("references")
+        provided = settings.oidc_org if settings.oidc_issuer else ""
         lifecycle, holds = Lifecycle(db, source), Holds(db, source)
         return StaffSite(
             pages=Pages(settings.console_base, source.now),
@@ -286,9 +287,11 @@ class House:
                 handles_key=references_key,
                 rp_id=settings.console_host,
                 origins=(settings.console_base,),
-                provided=settings.oidc_org if settings.oidc_issuer else "",
+                provided=provided,
             ),
-            codes=StaffCodes(db, self.sealer, fields, sessions, source, self.wake, codes_key=codes_key),
+            codes=StaffCodes(
+                db, self.sealer, fields, sessions, source, self.wake, codes_key=codes_key, provided=provided
+            ),
             people=people,
             provider=identity_provider(settings, source),
             provider_sign_in=ProviderSignIn(

@@ -18,8 +18,9 @@ from portal.model.staff import Role
 from portal.web.app import build
 from tests.identity.real import CONSOLE_URI, SECRET, Running, client_id, running, sign_in
 from tests.story.seams import put, rows
-from tests.story.staff import Desk, desk, invited
-from tests.world import World
+from tests.story.staff import CODE, Desk, desk, invited
+from tests.story.staff import sender as a_sender
+from tests.world import CAROL, World
 
 pytestmark = pytest.mark.anyio
 
@@ -114,6 +115,29 @@ async def test_shut_out_here_is_shut_out(world: World, provider: Running) -> Non
         carol = next(row["id"] for row in await rows(world, staff) if row["role"] == "auditor")
         assert (await dora.post(f"/staff/people-of-staff/{carol}/disable")).status_code == 303
         assert (await come(Desk(world))).status_code == 422
+
+
+async def test_no_emailed_code_stands_in_for_the_provider(world: World, provider: Running) -> None:
+    """A sender whom the provider has let in asks for a code in vain, and one for proving that it is her begins no session."""
+    async with with_provider(world, provider, oidc_roles="auditor=sender"):
+        await world.announce()
+        carol = await a_sender(world)
+        assert (await come(carol, to="/staff/messages")).status_code == 303
+        mails = len(world.sink.messages)
+        other = Desk(world)
+        await other.get("/staff/sign-in")
+        assert (await other.post("/staff/sign-in/code", {"address": CAROL})).status_code == 200
+        await world.worker.send_due()
+        assert len(world.sink.messages) == mails
+        assert "identity provider" in (await world.events("StaffSignInFailed"))[-1].detail["reason"]
+        await carol.fresh_code()
+        world.clock.forward(minutes=2)
+        await carol.get("/staff/confirm")
+        await carol.post("/staff/confirm/send")
+        await world.worker.send_due()
+        code = world.newest(CODE, CAROL)[0]
+        answer = await carol.post("/staff/sign-in/code/enter", {"code": code, "to": "/staff/messages"})
+        assert (answer.status_code, len(await world.events("StaffSignedIn"))) == (422, 2)
 
 
 async def test_a_passkey_outlives_no_leaving_of_the_provider(world: World, provider: Running) -> None:

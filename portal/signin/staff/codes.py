@@ -46,7 +46,7 @@ class _Sender:
 
 
 class StaffCodes:
-    """See the module."""
+    """See the module. `provided` as in StaffPasskeys."""
 
     def __init__(
         self,
@@ -58,9 +58,10 @@ class StaffCodes:
         wake: Callable[[], None],
         *,
         codes_key: bytes,
+        provided: str = "",
     ) -> None:
         self._db, self._sealer, self._fields, self._sessions = db, sealer, fields, sessions
-        self._source, self._wake, self._key = source, wake, codes_key
+        self._source, self._wake, self._key, self._provided = source, wake, codes_key, provided
 
     async def send(self, to: Address, browser: str, client: Client, *, signed_in: bool = False) -> str:
         """Sends a code where the address has sent messages, and gives the reference that mail and page show.
@@ -80,6 +81,8 @@ class StaffCodes:
         why = ""
         if sender is None or (sender.member and (sender.member.disabled_at or sender.member.role is not Role.SENDER)):
             why = "no sender of this address"
+        elif sender.member and not signed_in and await self._comes_by_provider(sender.member):
+            why = "she comes by the identity provider"
         else:
             try:
                 await self._queue(to, sender, reference, browser, client, signed_in=signed_in)
@@ -172,9 +175,16 @@ class StaffCodes:
             member = await staff.by_address(tx, found.org_id, found.address_hash)
         if member is None:
             member = await self._join(found, client)
-        if member.disabled_at or member.role is not Role.SENDER:
-            raise CodeRefused("not a sender")
+        if member.disabled_at or member.role is not Role.SENDER or await self._comes_by_provider(member):
+            raise CodeRefused("not a sender, or one who comes by the identity provider")
         return member
+
+    async def _comes_by_provider(self, member: Member) -> bool:
+        if not self._provided or member.subject_hash is None:
+            return False
+        async with self._db.read() as tx:
+            provided = await orgs.by_slug(tx, self._provided)
+        return provided is not None and provided.id == member.org_id
 
     async def _join(self, found: StaffCode, client: Client) -> Member:
         now, staff_id = self._source.now(), StaffId(self._source.new_id())
