@@ -250,7 +250,9 @@ class House:
             throttle=Throttle(db, source, references_key),
             reading=Reading(db, opener, fields, self.sealer, self.renderer, source),
             search=Search(db, opener, source),
-            compose=Compose(db, opener, fields, self.sealer, limits, self.renderer, self.wake, self.scanner),
+            compose=Compose(
+                db, opener, fields, self.sealer, limits, self.renderer, self.wake, self.scanner, settings.return_domain
+            ),
             asking=Asking(db, source, self.wake),
             receipts=Receipts(db, self.sealer, source, self.wake),
             setup=Setup(db, source, By(Who.STRANGER)),

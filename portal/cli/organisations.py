@@ -372,6 +372,12 @@ def policy_set(
     receipts: Annotated[
         bool, typer.Option(help="Whether recipients are asked for a read receipt where the sender wants one.")
     ] = False,
+    reply_all: Annotated[
+        bool,
+        typer.Option(
+            help="Whether a reply may go to the others of the message too, where they are in a sender domain of the organisation."
+        ),
+    ] = False,
 ) -> None:
     """Put a new version of a policy class into force, or make a class. Messages already taken keep theirs."""
 
@@ -406,6 +412,7 @@ def policy_set(
             scan=Scan(scan),
             previews=previews,
             receipts=receipts,
+            reply_all=reply_all,
         )
         made = await house.classes(operator()).set(organisation.id, wanted)
         out.print(f"{made.name} {made.version} is in force.", markup=False)

@@ -37,6 +37,8 @@ class Reply:
     settled_at: datetime | None = None
     version: str | None = None
     """Of a draft's text: another one at each save, None before the first."""
+    left_out: int = 0
+    """How many of those besides the sender did not get it."""
 
 
 @dataclass(frozen=True)
@@ -182,9 +184,10 @@ async def submit(
     return await tx.change(update(replies).where(*mine).values(values)) == 1
 
 
-async def settle(tx: WriteTx[ReplyHandedOver | ReplyFailed], reply_id: ReplyId, state: str) -> None:
+async def settle(tx: WriteTx[ReplyHandedOver | ReplyFailed], reply_id: ReplyId, state: str, left_out: int = 0) -> None:
     """The sender has it, or never will; either way nobody need open it for handing over again."""
-    await tx.change(update(replies).where(replies.c.id == reply_id).values(state=state, settled_at=tx.event.at))
+    values = {"state": state, "settled_at": tx.event.at, "left_out": left_out}
+    await tx.change(update(replies).where(replies.c.id == reply_id).values(values))
     # The kind of reader too: a reply's id is chosen by who writes it, and could be named like another's delivery.
     await tx.change(delete(grants).where(grants.c.reader == HANDOVER, grants.c.reader_id == reply_id))
 

@@ -142,6 +142,7 @@ policies = Table(
     Column("scan", String(12), nullable=False, server_default="tried"),
     Column("previews", Boolean, nullable=False, server_default="1"),
     Column("receipts", Boolean, nullable=False, server_default="0"),
+    Column("reply_all", Boolean, nullable=False, server_default="0"),
     _at("set_at"),
     Index("uq_policies_version", "org_id", "name", "version", unique=True),
 )
@@ -587,6 +588,7 @@ replies = Table(
     Column("text_sealed", LargeBinary),
     Column("size", BigInteger, nullable=False),
     Column("version", String(36)),
+    Column("left_out", Integer, nullable=False, server_default="0"),
     _at("begun_at"),
     Column("changed_at", Instant, nullable=False, server_default="0"),
     _at("submitted_at", nullable=True),

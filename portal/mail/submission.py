@@ -4,7 +4,8 @@ import asyncio
 import hashlib
 import re
 import ssl
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -44,8 +45,17 @@ class Submission:
             self._context.check_hostname = False
             self._context.verify_mode = ssl.CERT_NONE  # the key is checked, before anything is said: _Session
 
-    async def submit(self, mail_from: str, rcpt_to: str, raw: bytes, *, tls_all_the_way: bool = False) -> Submitted:
-        utf8 = not (mail_from.isascii() and rcpt_to.isascii())
+    async def submit(
+        self,
+        mail_from: str,
+        rcpt_to: str,
+        raw: bytes,
+        *,
+        tls_all_the_way: bool = False,
+        also: Sequence[str] = (),
+        whole: bool = False,
+    ) -> Submitted:
+        utf8 = not (mail_from + rcpt_to + "".join(also)).isascii()
         async with _Translating(), self._session() as client:
             options = ["SMTPUTF8"] if utf8 else []
             if client.supports_extension("8bitmime"):
@@ -58,9 +68,11 @@ class Submission:
                     )
                 options.append("REQUIRETLS")
             await client.mail(mail_from, options=options, encoding="utf-8" if utf8 else "ascii")
-            await client.rcpt(rcpt_to, encoding="utf-8" if utf8 else "ascii")
+            encoding = "utf-8" if utf8 else "ascii"
+            await client.rcpt(rcpt_to, encoding=encoding)
+            left_out = [one for one in also if not await _taken(client, one, encoding, whole=whole)]
             reply = await _answer(client, raw)
-            return self._submitted(client, f"{reply.code} {reply.message}")
+            return replace(self._submitted(client, f"{reply.code} {reply.message}"), left_out=tuple(left_out))
 
     async def check(self) -> Submitted:
         async with _Translating(), self._session() as client:
@@ -83,6 +95,17 @@ class Submission:
         tls = client.transport.get_extra_info("ssl_object") if client.transport else None
         said = f"{tls.version()} {tls.cipher()[0]}" if tls else ""
         return Submitted(self.host, said, one_line(reply))
+
+
+async def _taken(client: aiosmtplib.SMTP, rcpt_to: str, encoding: str, *, whole: bool) -> bool:
+    """Whether the host takes the mail for one more."""
+    try:
+        await client.rcpt(rcpt_to, encoding=encoding)
+    except aiosmtplib.SMTPResponseException as refused:
+        if whole and refused.code < 500:
+            raise
+        return False
+    return True
 
 
 async def _answer(client: aiosmtplib.SMTP, raw: bytes) -> aiosmtplib.SMTPResponse:

@@ -171,6 +171,7 @@ class PolicySet(Event):
     scan: str = "off"
     previews: bool = True
     receipts: bool = False
+    reply_all: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -680,11 +681,12 @@ class OpenFailed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ReplySubmitted(Event):
-    """The recipient sent a reply; it is sealed and queued."""
+    """The recipient sent a reply; it is sealed and queued. `also_to` has keyed hashes: those it goes to besides the sender."""
 
     reply_id: ReplyId
     attachments: int
     size: int
+    also_to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -696,12 +698,13 @@ class ReplyOpened(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ReplyHandedOver(Event):
-    """The submission host took the reply."""
+    """The submission host took the reply. `left_out` counts those besides the sender whose address it refused."""
 
     reply_id: ReplyId
     host: str
     tls: str
     reply: str
+    left_out: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

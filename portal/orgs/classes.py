@@ -92,6 +92,7 @@ class Classes:
             scan=policy.scan.value,
             previews=policy.previews,
             receipts=policy.receipts,
+            reply_all=policy.reply_all,
         )
         try:
             async with self._db.write(event) as changed:

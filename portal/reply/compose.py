@@ -37,7 +37,7 @@ from portal.model.events import FileRefused, ReadDenied, ReplySubmitted, Who
 from portal.model.ids import BlobKey, DeliveryId, ReplyId
 from portal.model.mails import MailKind
 from portal.model.policy import Scan as ScanClass
-from portal.model.reply import FileLabel, ReplyText, Written, reply_subject
+from portal.model.reply import FileLabel, ReplyText, Written, others_of, reply_subject
 from portal.reply.uploads import IDLE, LEFT_LYING, Begun, Upload, Uploads
 from portal.scan import Finding, Scan, Scanner, Verdict
 from portal.sealing import Field, GrantFor, Holder, Kind, add_grant
@@ -63,6 +63,14 @@ class ReplyLimits:
 
 Seen = frozenset[str]
 """The versions of a draft that its writer's page may rely on: the one it was shown, and those it sent since without an answer."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The message that is answered: its cover, and who besides its sender the answer may go to (none where its class says so)."""
+
+    cover: Cover
+    others: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,10 @@ class Compose:
         renderer: Renderer,
         wake: Callable[[], None],
         scanner: Scanner | None = None,
+        own_domain: str = "",
     ) -> None:
+        """`own_domain` is that of the paths on which mail comes back to the portal: no answer goes there."""
+        self._own_domain = own_domain
         self._scanner = scanner
         self.limits = limits
         self._renderer, self._uploads = renderer, Uploads()
@@ -103,15 +114,15 @@ class Compose:
         self._source: Source = sealer.source
         self._wake = wake
 
-    async def answered(self, reader: Reader, delivery_id: DeliveryId) -> Cover:
+    async def answered(self, reader: Reader, delivery_id: DeliveryId) -> Answered:
         """The heading of the message to be answered, for the page; that is a view, and on record.
 
         Raises NotFound, NoLongerReadable (also when it may not be answered).
         """
-        cover, _ = await self._opened(reader, delivery_id, None)
-        return cover
+        answered, _ = await self._opened(reader, delivery_id, None)
+        return answered
 
-    async def resumed(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId) -> tuple[Cover, Draft]:
+    async def resumed(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId) -> tuple[Answered, Draft]:
         """The heading and a draft of the answer to it: one view, on record. Raises NotFound, also when it was sent; else as above."""
         for again in (True, True, False):
             await self._draft(reader, delivery_id, reply_id)
@@ -120,14 +131,14 @@ class Compose:
             if draft is None:
                 raise NotFound("no such draft")
             try:
-                cover, typed = await self._opened(reader, delivery_id, draft)
+                answered, typed = await self._opened(reader, delivery_id, draft)
             except (ContentDamaged, NoLongerReadable):
                 async with self._db.read() as tx:
                     found = await replies.one(tx, reply_id)
                 if again and found != draft:  # saved between the look at the row and at its grant
                     continue
                 raise
-            return cover, Draft(draft.id, draft.version or "", typed)
+            return answered, Draft(draft.id, draft.version or "", typed)
         raise AssertionError("unreachable")
 
     async def crowded(self, delivery_id: DeliveryId) -> bool:
@@ -307,21 +318,16 @@ class Compose:
         written = _line_ends(typed.text).strip()
         async with self._db.read() as tx:
             labels = [await self._label(row) for row in await replies.files(tx, reply_id)]
-            recipient = await deliveries.recipient_of(tx, delivery_id)
-        assert recipient is not None
         if not written and not labels:
             raise ReplyEmpty("Write your reply, or add a file.", "text")
         _check_text(written)
         html = await self._renderer.formatted(written) if typed.formatted and written else ""
-        cover = await self.answered(reader, delivery_id)
-        author = await self._fields.open(
-            recipient.org_id, recipient.id, "address", Field(recipient.epoch_id, recipient.address_sealed)
-        )
+        answered = await self.answered(reader, delivery_id)
+        cover, author = answered.cover, await self._address(delivery_id)
+        others = answered.others if typed.to_all else ()
         thread = (*cover.references, cover.message_id) if cover.message_id else cover.references
         subject = reply_subject(cover.heading.subject)
-        reply = ReplyText(
-            cover.sender, author.decode(), subject, cover.message_id, thread, written, tuple(labels), html
-        )
+        reply = ReplyText(cover.sender, author, subject, cover.message_id, thread, written, tuple(labels), html, others)
         await self._send(reader, draft, reply, seen)
         self._wake()
         return Receipt(reply_id, reply)
@@ -330,7 +336,7 @@ class Compose:
 
     async def _opened(
         self, reader: Reader, delivery_id: DeliveryId, draft: replies.Reply | None
-    ) -> tuple[Cover, Written]:
+    ) -> tuple[Answered, Written]:
         access, stored = await self._allowed(reader, delivery_id)
         sealed = draft.text_sealed if draft else None
         try:
@@ -340,7 +346,27 @@ class Compose:
         if stored.heading_sealed is None:
             raise NoLongerReadable("disposed")
         typed = Written.load(await found[0].read(Kind.DRAFT, sealed)) if sealed else Written("")
-        return Cover.load(await opened.read(Kind.HEADING, stored.heading_sealed)), typed
+        cover = Cover.load(await opened.read(Kind.HEADING, stored.heading_sealed))
+        return Answered(cover, await self._others(access, cover)), typed
+
+    async def _others(self, access: Access, cover: Cover) -> tuple[str, ...]:
+        target = access.target
+        async with self._db.read() as tx:
+            if not await orgs.reply_all_of_message(tx, target.message_id):
+                return ()
+            organisation = await orgs.by_id(tx, target.org_id)
+            domains = set(await orgs.domains(tx, target.org_id)) - {self._own_domain}
+        assert organisation is not None
+        never = (cover.sender, organisation.mail_from, await self._address(target.delivery_id))
+        return others_of((*cover.heading.to, *cover.heading.cc), domains, never)
+
+    async def _address(self, delivery_id: DeliveryId) -> str:
+        """The address that a delivery is for."""
+        async with self._db.read() as tx:
+            recipient = await deliveries.recipient_of(tx, delivery_id)
+        assert recipient is not None
+        field = Field(recipient.epoch_id, recipient.address_sealed)
+        return (await self._fields.open(recipient.org_id, recipient.id, "address", field)).decode()
 
     async def _allowed(self, reader: Reader, delivery_id: DeliveryId) -> tuple[Access, views.Stored]:
         stored, now = await views.stored(self._db, delivery_id), self._source.now()
@@ -489,7 +515,11 @@ class Compose:
         stored = await views.stored(self._db, draft.delivery_id)
         assert stored is not None
         event = ReplySubmitted(
-            **facts(reader, stored.target, now), reply_id=draft.id, attachments=len(reply.files), size=size
+            **facts(reader, stored.target, now),
+            reply_id=draft.id,
+            attachments=len(reply.files),
+            size=size,
+            also_to=tuple(self._sealer.index(draft.org_id, "recipient", one).hex() for one in reply.others),
         )
         allowed = await self._grants(reader, draft, container)
         try:

@@ -91,6 +91,8 @@ class Answer:
     html: Markup | None = None
     to: str = ""
     subject: str = ""
+    others: Sequence[str] = ()
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -269,7 +271,7 @@ def answer(reply: SentReply, base: str) -> Answer:
     ]
     said = reply.text
     html = Markup(said.html) if harmless(said.html) and said.html else None  # noqa: S704 - few tags, and looked at once more
-    return Answer(reply.at, said.text, parts, reply.state, html, said.to, said.subject)
+    return Answer(reply.at, said.text, parts, reply.state, html, said.to, said.subject, said.others, reply.left_out)
 
 
 def _history(view: View, people: Mapping[str, str]) -> list[Entry]:

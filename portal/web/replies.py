@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from markupsafe import Markup
 from starlette.responses import Response
 
-from portal.mime.cover import Cover
 from portal.mime.formatted import REFUSED
 from portal.model.access import Purpose, Reader
 from portal.model.assurance import MAILBOX
@@ -30,6 +29,7 @@ from portal.model.errors import (
 )
 from portal.model.ids import DeliveryId, ReplyId, is_id
 from portal.model.reply import DRAFT_LIFE, FileLabel, Written
+from portal.reply.compose import Answered
 from portal.signin import Whose
 from portal.signin.links import Door
 from portal.web import sentences
@@ -73,11 +73,11 @@ async def write(visit: Visit) -> Response:
     """The page to write a reply on. The draft's id is made here and kept only once something is sent to it."""
     reader, wanted = await visit.reader(), delivery_id(visit)
     try:
-        cover = await visit.site.compose.answered(reader, wanted)
+        answered = await visit.site.compose.answered(reader, wanted)
     except NoLongerReadable:
         return await ended(visit)
     full = _wrong(visit, TooManyDrafts("")) if await visit.site.compose.crowded(wanted) else None
-    return _page(visit, wanted, cover, [], Typed(ReplyId(visit.site.source.new_id()), kept=True), full)
+    return _page(visit, wanted, answered, [], Typed(ReplyId(visit.site.source.new_id()), kept=True), full)
 
 
 async def go_on(visit: Visit) -> Response:
@@ -85,11 +85,11 @@ async def go_on(visit: Visit) -> Response:
     reader, wanted = await visit.reader(), delivery_id(visit)
     reply_id = await _reply_id(visit, reader, wanted, visit.request.path_params["reply"])
     try:
-        cover, draft = await visit.site.compose.resumed(reader, wanted, reply_id)
+        answered, draft = await visit.site.compose.resumed(reader, wanted, reply_id)
     except NoLongerReadable:
         return await ended(visit)
     files = await visit.site.compose.files(reader, wanted, reply_id)
-    return _page(visit, wanted, cover, files, Typed(reply_id, draft.typed, draft.version, kept=True))
+    return _page(visit, wanted, answered, files, Typed(reply_id, draft.typed, draft.version, kept=True))
 
 
 async def submit(visit: Visit) -> Response:
@@ -247,6 +247,7 @@ async def _resume_page(
         status=401,
         text=typed.written.text,
         formatted=typed.written.formatted,
+        to_all=typed.written.to_all,
         version=typed.version,
         draft=typed.draft,
         wanted=wanted,
@@ -382,9 +383,9 @@ async def _again(
     failure: Exception | None,
     preview: Markup | None = None,
 ) -> Response:
-    cover = await visit.site.compose.answered(reader, wanted)
+    answered = await visit.site.compose.answered(reader, wanted)
     files = await visit.site.compose.files(reader, wanted, typed.draft)
-    page = _page(visit, wanted, cover, files, typed, _wrong(visit, failure) if failure else None, preview)
+    page = _page(visit, wanted, answered, files, typed, _wrong(visit, failure) if failure else None, preview)
     page.status_code = status_of(failure) if failure else 200
     return page
 
@@ -418,7 +419,7 @@ def _wrong(visit: Visit, failure: Exception) -> Wrong:
 def _page(
     visit: Visit,
     wanted: DeliveryId,
-    cover: Cover,
+    answered: Answered,
     files: list[FileLabel],
     typed: Typed,
     wrong: Wrong | None = None,
@@ -428,7 +429,9 @@ def _page(
     return visit.page(
         "reply",
         item=Head(f"/messages/{wanted}"),
-        heading=cover.heading,
+        heading=answered.cover.heading,
+        others=answered.others,
+        to_all=typed.written.to_all,
         action=base,
         here=base,
         text=typed.written.text,
@@ -454,7 +457,8 @@ def _file_href(wanted: DeliveryId, draft: ReplyId, file_id: str) -> str:
 
 
 def _typed(form: Multipart, draft: ReplyId) -> Typed:
-    written = Written(form.fields.get("text", ""), form.fields.get("formatted") == "yes")
+    fields = form.fields
+    written = Written(fields.get("text", ""), fields.get("formatted") == "yes", fields.get("to_all") == "yes")
     return Typed(draft, written, form.fields.get("version", ""))
 
 

@@ -233,7 +233,7 @@ const SAVE_MS = 1500;
 const SAVE_AT_LEAST_MS = 10000;
 const MOST_SIGNS = 100000;
 const KEEPALIVE_SIGNS = 15000; // a browser lets 64 KB out of a page that is being left
-const typed = () => JSON.stringify([form.text.value, form.formatted.checked]);
+const typed = () => JSON.stringify([form.text.value, form.formatted.checked, form.to_all?.checked]);
 let kept = "";
 let firstChange = 0;
 let timer = 0;

@@ -95,14 +95,17 @@ FOUND = Thing(unread=1, next_id="0191")
 SIGN_IN = {"door": "d0or", "sent_to": "a•••e@patients.example"}
 CODE = {**SIGN_IN, "code_reference": "QK7", "mail": ACCEPTED, "error": None, "typed": ""}
 LINK = {**SIGN_IN, "state": "readable", "sent_at": NOW, "expires_at": LATER}
+OTHERS = ("front-desk@clinic.example", "radiology.second-opinions.northside@imaging.clinic.example")
 REPLY_SENT = Thing(
     at=NOW, text="Thank you, doctor.\nI will book for February.", parts=PARTS[:1], state="handed-over", html=None,
-    to="Dr Carol Reyes <carol@clinic.example>", subject="Re: Your blood results from Tuesday",
+    to="Dr Carol Reyes <carol@clinic.example>", subject="Re: Your blood results from Tuesday", others=(), left_out=0,
 )  # fmt: skip
 REPLY_FORMATTED = Thing(
     **{
         **vars(REPLY_SENT),
         "html": Markup("<p>Thank <strong>you</strong>.</p>\n<ul>\n<li>one</li>\n<li>two</li>\n</ul>"),
+        "others": OTHERS,
+        "left_out": 1,
     }
 )
 SAID = Thing(events=[], cards=[], reports=[])
@@ -144,7 +147,7 @@ REPLY: Mapping[str, object] = {
     "item": RESULTS, "heading": HEADING, "action": "/messages/0198/reply", "text": "", "error": None,
     "draft": "dr4ft", "preview": None,
     "limits": Thing(max_bytes=25_000_000, max_files=10), "files": [], "draft_href": "/draft",
-    "formatted": False, "version": "", "kept": True, "days": 7,
+    "formatted": False, "version": "", "kept": True, "days": 7, "others": [], "to_all": False,
 }  # fmt: skip
 
 
@@ -204,7 +207,7 @@ WHO: Mapping[str, object] = {
 RESUME: Mapping[str, object] = {
     "text": "Dear doctor,\n\nI still feel dizzy in the morning.", "draft": "dr4ft", "door": "d0or", "wanted": "0198",
     "address": "a…e@patients.example", "sent": True, "code_reference": "QK7", "mail": ACCEPTED, "error": None, "typed": "",
-    "action": "/messages/0198/reply/resume", "files_note": False, "version": "", "formatted": False,
+    "action": "/messages/0198/reply/resume", "files_note": False, "version": "", "formatted": False, "to_all": False,
 }  # fmt: skip
 
 
@@ -312,6 +315,7 @@ PAGES: Mapping[str, Page] = {
         },
         signed_in=True,
     ),
+    "reply-all": Page("reply", {**REPLY, "others": OTHERS, "to_all": True}, signed_in=True),
     "reply-preview": Page(
         "reply",
         {

@@ -367,6 +367,7 @@ async def _policy(
         "scan": wanted.scan.value,
         "previews": "yes" if wanted.previews else "no",
         "receipts": "yes" if wanted.receipts else "no",
+        "reply_all": "yes" if wanted.reply_all else "no",
         **(raw or {}),
     }
     return visit.page(
@@ -396,6 +397,7 @@ _LABELS = {
     "scan": "Virus scan",
     "previews": "Previews of attachments",
     "receipts": "Read receipts",
+    "reply_all": "Answers to all",
 }
 
 
@@ -445,6 +447,7 @@ def _read(start: Policy, fields: dict[str, str]) -> Policy:
         scan=Scan(scan),
         previews=fields.get("previews") == "yes",
         receipts=fields.get("receipts") == "yes",
+        reply_all=fields.get("reply_all") == "yes",
     )
 
 
