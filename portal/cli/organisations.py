@@ -71,6 +71,10 @@ def org_set(
             help="Its own host name for patients, beside base_url; the proxy must serve it. Empty takes it away."
         ),
     ] = None,
+    contact: Annotated[
+        str | None,
+        typer.Option(help="Where new messages of its recipients go, in a sender domain of its own. Empty takes none."),
+    ] = None,
 ) -> None:
     """Change how an organisation presents itself."""
     given = {
@@ -80,6 +84,7 @@ def org_set(
         "phone": phone,
         "language": language,
         "host": host,
+        "contact": contact,
     }
 
     async def work(house: "House") -> None:
@@ -88,7 +93,11 @@ def org_set(
         setup = Setup(house.db, house.source, operator())
         await setup.present(
             await setup.organisation(org),
-            {key: value or (None if key == "host" else value) for key, value in given.items() if value is not None},
+            {
+                key: value or (None if key in ("host", "contact") else value)
+                for key, value in given.items()
+                if value is not None
+            },
         )
 
     in_house(work)

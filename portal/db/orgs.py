@@ -69,6 +69,8 @@ class Organisation:
     """What TLS to recipients' mail hosts must be, for their mail not to come here."""
     portal_after_hours: int | None = None
     """After how long what a relay keeps bringing is taken, whatever its recipients' hosts can do; None for never."""
+    contact: str | None = None
+    """Where new messages of its recipients go, in one of its sender domains; None takes none."""
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,7 @@ organisations = Table(
     Column("device_bound", Boolean, nullable=False, server_default="0"),
     Column("tls_level", String(8), nullable=False, server_default="encrypt"),
     Column("portal_after_hours", Integer),
+    Column("contact", String(320)),
     _at("added_at"),
 )
 
@@ -589,6 +590,8 @@ replies = Table(
     Column("size", BigInteger, nullable=False),
     Column("version", String(36)),
     Column("left_out", Integer, nullable=False, server_default="0"),
+    # A message of its own to the organisation: it answers nothing, and is kept beside the delivery.
+    Column("fresh", Boolean, nullable=False, server_default="0"),
     _at("begun_at"),
     Column("changed_at", Instant, nullable=False, server_default="0"),
     _at("submitted_at", nullable=True),

@@ -681,12 +681,16 @@ class OpenFailed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ReplySubmitted(Event):
-    """The recipient sent a reply; it is sealed and queued. `also_to` has keyed hashes: those it goes to besides the sender."""
+    """The recipient sent a reply; it is sealed and queued. `also_to` has keyed hashes: those it goes to besides the sender.
+
+    With `fresh` it is no reply but a message of its own to the organisation, kept beside the delivery.
+    """
 
     reply_id: ReplyId
     attachments: int
     size: int
     also_to: tuple[str, ...] = ()
+    fresh: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,9 @@ class Stopped(StrEnum):
     UNSCANNED = "unscanned"
 
 
-READABLE = frozenset({DeliveryState.HELD, DeliveryState.NOTICED, DeliveryState.OPENED, DeliveryState.REPLIED})
+SEEN = frozenset({DeliveryState.OPENED, DeliveryState.REPLIED})
+"""Opened, and can be read still."""
+READABLE = SEEN | {DeliveryState.HELD, DeliveryState.NOTICED}
 STOPPED = frozenset({DeliveryState.QUARANTINED, DeliveryState.UNSCANNED})
 """Shown to nobody, and nobody but the sender is told."""
 ENDED = frozenset({DeliveryState.EXPIRED, DeliveryState.REVOKED, DeliveryState.DISPOSED})

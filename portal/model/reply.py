@@ -35,12 +35,15 @@ class FileLabel:
 class Written:
     """What stands in a draft, as it was typed; `formatted` is set when marks such as `**` are to be formatting.
 
-    `to_all` says that it is to go to the others of the message too. Who they are is never typed: `others_of`.
+    `to_all` says that it is to go to the others of the message too. Who they are is never typed: `others_of`. With `fresh` it is no
+    reply but a message of its own to the organisation, about `subject`.
     """
 
     text: str
     formatted: bool = False
     to_all: bool = False
+    fresh: bool = False
+    subject: str = ""
 
     def dump(self) -> bytes:
         return json.dumps(asdict(self), ensure_ascii=False).encode()
@@ -52,7 +55,7 @@ class Written:
 
 @dataclass(frozen=True)
 class ReplyText:
-    """`to` is the sender of the message answered, `others` who else gets it (`others_of`).
+    """`to` is the sender of the message answered (of a new message the organisation's contact), `others` who else (`others_of`).
 
     Ids keep their angle brackets (RFC 5322 3.6.4).
 

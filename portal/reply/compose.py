@@ -5,8 +5,8 @@ The text and each attachment has a DEK of its own, granted to the recipient (a c
 
 import re
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from portal.clock import Source
 from portal.db import deliveries, orgs, outbox, replies, views
@@ -15,6 +15,7 @@ from portal.db.hot import Statement
 from portal.mime import Renderer
 from portal.mime.cover import Cover
 from portal.mime.names import safe_name, sniffed
+from portal.mime.words import plain
 from portal.model.access import Access, Deny, Purpose, Reader, facts, may_read
 from portal.model.errors import (
     AssuranceNeeded,
@@ -31,11 +32,13 @@ from portal.model.errors import (
     ReplyEmpty,
     TooManyDrafts,
     TooManyFiles,
+    TooManyTries,
     UploadOffset,
 )
 from portal.model.events import FileRefused, ReadDenied, ReplySubmitted, Who
-from portal.model.ids import BlobKey, DeliveryId, ReplyId
+from portal.model.ids import BlobKey, DeliveryId, OrgId, ReplyId
 from portal.model.mails import MailKind
+from portal.model.message import SEEN
 from portal.model.policy import Scan as ScanClass
 from portal.model.reply import FileLabel, ReplyText, Written, others_of, reply_subject
 from portal.reply.uploads import IDLE, LEFT_LYING, Begun, Upload, Uploads
@@ -50,6 +53,11 @@ MAX_DRAFTS = 5
 """Drafts that one delivery may have. One more is refused, never an older one dropped for it: the page of that one may be open
 still, with files somebody sent and words that would go without them. Who is refused has lost nothing and is told what to do;
 words alone can always be sent, and the sweep takes what was left lying (portal/lifecycle/dispose.py)."""
+MAX_SUBJECT = 200
+MOST_A_DAY = 20
+"""New messages to an organisation are refused once a person has sent so much, replies too, within 24 hours."""
+MOST_SHOWN = 10
+_DAY = timedelta(days=1)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -67,10 +75,13 @@ Seen = frozenset[str]
 
 @dataclass(frozen=True)
 class Answered:
-    """The message that is answered: its cover, and who besides its sender the answer may go to (none where its class says so)."""
+    """The message that is answered: its cover, and who besides its sender the answer may go to (none where its class says so).
 
-    cover: Cover
-    others: tuple[str, ...]
+    None is the cover of what answers nothing: a new message to the organisation.
+    """
+
+    cover: Cover | None
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,11 +125,26 @@ class Compose:
         self._source: Source = sealer.source
         self._wake = wake
 
-    async def answered(self, reader: Reader, delivery_id: DeliveryId) -> Answered:
+    async def place(self, reader: Reader) -> DeliveryId | None:
+        """Beside which of her messages a new one of hers to the organisation is kept; None where she can't write one."""
+        if await self._contact(reader.org_id) is None:
+            return None
+        async with self._db.read() as tx:
+            return await replies.place(tx, reader.org_id, reader.recipient_id, self._source.now())
+
+    async def written(self, reader: Reader) -> list[replies.Reply]:
+        """Her own new messages, sent or begun; nothing of them is opened."""
+        async with self._db.read() as tx:
+            return await replies.fresh(tx, reader.org_id, reader.recipient_id, self._source.now(), MOST_SHOWN)
+
+    async def answered(self, reader: Reader, delivery_id: DeliveryId, *, fresh: bool = False) -> Answered:
         """The heading of the message to be answered, for the page; that is a view, and on record.
 
-        Raises NotFound, NoLongerReadable (also when it may not be answered).
+        With `fresh` nothing is answered, and nothing opened. Raises NotFound, NoLongerReadable (also when it may not be answered).
         """
+        if fresh:
+            await self._free(reader, delivery_id)
+            return Answered(None)
         answered, _ = await self._opened(reader, delivery_id, None)
         return answered
 
@@ -155,8 +181,9 @@ class Compose:
         Raises DraftChanged when the draft has a version that is not in `seen`, TooManyDrafts, InputRefused, NotFound (also when it
         was sent), NoLongerReadable.
         """
-        draft = await self._draft(reader, delivery_id, reply_id)
+        draft = await self._draft(reader, delivery_id, reply_id, fresh=typed.fresh)
         _check_text(typed.text)
+        typed = replace(typed, subject=plain(typed.subject, MAX_SUBJECT))
         container = self._sealer.container(draft.org_id, draft.id)
         sealed = container.seal(Kind.DRAFT, typed.dump()) if typed.text.strip() else None
         holder = Holder(GrantFor.DELIVERY, draft.delivery_id, reader.recipient_id)
@@ -172,7 +199,7 @@ class Compose:
                     raise NotFound("the draft was sent already")
                 if held and held.version and held.version not in seen:
                     raise DraftChanged("This reply was changed in another window.", "text")
-                await replies.save(tx, held or draft, version, sealed, allowed, now)
+                await replies.save(tx, held or draft, version, sealed, allowed, now, fresh=typed.fresh)
         except Duplicate:
             raise NotFound("the id is something else's") from None
 
@@ -203,13 +230,15 @@ class Compose:
         name: str,
         declared: str,
         pieces: AsyncIterator[bytes],
+        *,
+        fresh: bool = False,
     ) -> FileLabel:
         """Seals one attachment as it arrives, past the virus scanner where there is one. Nothing of it is kept when it raises:
         BodyTooLarge, TooManyFiles, TooManyDrafts, FileInfected, and FileUnscanned where the class takes none unscanned.
 
         The first file begins a draft: its id was made with the page.
         """
-        upload = await self.begin(reader, delivery_id, reply_id, name, declared, None)
+        upload = await self.begin(reader, delivery_id, reply_id, name, declared, None, fresh=fresh)
         try:
             label = await self._append(reader, upload, 0, pieces, complete=True)
         except BaseException:
@@ -219,10 +248,18 @@ class Compose:
         return label
 
     async def begin(
-        self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, name: str, declared: str, length: int | None
+        self,
+        reader: Reader,
+        delivery_id: DeliveryId,
+        reply_id: ReplyId,
+        name: str,
+        declared: str,
+        length: int | None,
+        *,
+        fresh: bool = False,
     ) -> Upload:
         """Begins an upload that can be gone on with; `length` is what its sender says it will be. Raises as `attach`."""
-        draft = await self._draft(reader, delivery_id, reply_id)
+        draft = await self._draft(reader, delivery_id, reply_id, fresh=fresh)
         async with self._db.read() as tx:
             have = await replies.files(tx, reply_id)
             _place(draft, await replies.drafts(tx, delivery_id))
@@ -230,7 +267,7 @@ class Compose:
         await self._uploads.make_way(self._source.now() - LEFT_LYING)
         file_id = self._source.new_id()
         container = self._sealer.container(draft.org_id, file_id)
-        begun = Begun(file_id, delivery_id, reply_id, name, declared, length)
+        begun = Begun(file_id, delivery_id, reply_id, name, declared, length, fresh)
         stream = await container.stream(Kind.PART, file_id)
         upload = Upload(begun, container, stream, await self._scan(draft), self._source.now)
         try:
@@ -313,7 +350,7 @@ class Compose:
         self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, typed: Written, seen: Seen = frozenset()
     ) -> Receipt:
         """Seals the text and queues the reply. Raises InputRefused (DraftChanged when the draft has a version that is not in `seen`),
-        NotFound (also when it was sent already), NoLongerReadable."""
+        NotFound (also when it was sent already), NoLongerReadable; and TooManyTries for new messages, MOST_A_DAY in a day."""
         draft = await self._draft(reader, delivery_id, reply_id)
         written = _line_ends(typed.text).strip()
         async with self._db.read() as tx:
@@ -322,13 +359,26 @@ class Compose:
             raise ReplyEmpty("Write your reply, or add a file.", "text")
         _check_text(written)
         html = await self._renderer.formatted(written) if typed.formatted and written else ""
-        answered = await self.answered(reader, delivery_id)
-        cover, author = answered.cover, await self._address(delivery_id)
-        others = answered.others if typed.to_all else ()
-        thread = (*cover.references, cover.message_id) if cover.message_id else cover.references
-        subject = reply_subject(cover.heading.subject)
-        reply = ReplyText(cover.sender, author, subject, cover.message_id, thread, written, tuple(labels), html, others)
-        await self._send(reader, draft, reply, seen)
+        reply = ReplyText("", await self._address(delivery_id), "", "", (), written, tuple(labels), html)
+        if typed.fresh:
+            subject = plain(typed.subject, MAX_SUBJECT)
+            if not subject:
+                raise InputRefused("Say what it is about.", "subject")
+            reply = replace(reply, to=await self._free(reader, delivery_id), subject=subject)
+        else:
+            answered = await self.answered(reader, delivery_id)
+            cover = answered.cover
+            assert cover is not None
+            thread = (*cover.references, cover.message_id) if cover.message_id else cover.references
+            reply = replace(
+                reply,
+                to=cover.sender,
+                subject=reply_subject(cover.heading.subject),
+                in_reply_to=cover.message_id,
+                references=thread,
+                others=answered.others if typed.to_all else (),
+            )
+        await self._send(reader, draft, reply, seen, fresh=typed.fresh)
         self._wake()
         return Receipt(reply_id, reply)
 
@@ -346,8 +396,27 @@ class Compose:
         if stored.heading_sealed is None:
             raise NoLongerReadable("disposed")
         typed = Written.load(await found[0].read(Kind.DRAFT, sealed)) if sealed else Written("")
+        if draft and draft.fresh:
+            return Answered(None), replace(typed, fresh=True)
         cover = Cover.load(await opened.read(Kind.HEADING, stored.heading_sealed))
         return Answered(cover, await self._others(access, cover)), typed
+
+    async def _contact(self, org_id: OrgId) -> str | None:
+        """Where new messages of an organisation's recipients go; None where it takes none, or not in a domain of its own any more."""
+        async with self._db.read() as tx:
+            organisation = await orgs.by_id(tx, org_id)
+            contact = organisation.contact if organisation else None
+            own = contact is not None and contact.rpartition("@")[2] in await orgs.domains(tx, org_id)
+        return contact if own else None
+
+    async def _free(self, reader: Reader, delivery_id: DeliveryId) -> str:
+        """Where a new message goes that is kept beside this delivery. Raises as `_allowed`; NotFound, too, where none is taken, and
+        beside what its reader has never opened."""
+        _, stored = await self._allowed(reader, delivery_id)
+        contact = await self._contact(reader.org_id)
+        if contact is None or stored.target.state not in SEEN:
+            raise NotFound("no new message can be kept here")
+        return contact
 
     async def _others(self, access: Access, cover: Cover) -> tuple[str, ...]:
         target = access.target
@@ -397,13 +466,20 @@ class Compose:
             return NotFound("another's delivery, or none")
         return AssuranceNeeded(deny.reason) if deny.reason == "assurance" else NoLongerReadable(deny.reason)
 
-    async def _draft(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId) -> replies.Reply:
-        """A draft of this delivery, or what it will be once it is begun. Raises NotFound: another's, or sent already."""
+    async def _draft(
+        self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, *, fresh: bool = False
+    ) -> replies.Reply:
+        """A draft of this delivery, or what it will be once it is begun. Raises NotFound: another's, or sent already; with `fresh`
+        also as `_free`."""
         _, stored = await self._allowed(reader, delivery_id)
+        if fresh:
+            await self._free(reader, delivery_id)
         async with self._db.read() as tx:
             reply = await replies.one(tx, reply_id)
         target, now = stored.target, self._source.now()
-        draft = replies.Reply(reply_id, target.org_id, target.message_id, delivery_id, "draft", None, 0, now, now)
+        draft = replies.Reply(
+            reply_id, target.org_id, target.message_id, delivery_id, "draft", None, 0, now, now, fresh=fresh
+        )
         if _over(draft, reply):
             raise NotFound("no such draft")
         return reply or draft
@@ -463,13 +539,13 @@ class Compose:
         """Makes a whole upload a file of its draft."""
         begun, stream = upload.begun, upload.stream
         upload.over = True
-        draft = await self._draft(reader, begun.delivery_id, begun.reply_id)
+        draft = await self._draft(reader, begun.delivery_id, begun.reply_id, fresh=begun.fresh)
         await self._check_scan(reader, draft, upload.scan)
         await stream.commit()
         name = safe_name(begun.name, str(before + 1), begun.declared)
         label = FileLabel(begun.id, name, sniffed(upload.head), stream.size, upload.digest.hexdigest())
         try:
-            draft = await self._draft(reader, begun.delivery_id, begun.reply_id)
+            draft = await self._draft(reader, begun.delivery_id, begun.reply_id, fresh=begun.fresh)
             await self._keep(reader, draft, upload.container, stream.key, label)
         except PortalError:
             await self._sealer.blobs.delete(stream.key)
@@ -507,7 +583,7 @@ class Compose:
         except TooManyFiles:
             return False
 
-    async def _send(self, reader: Reader, draft: replies.Reply, reply: ReplyText, seen: Seen) -> None:
+    async def _send(self, reader: Reader, draft: replies.Reply, reply: ReplyText, seen: Seen, *, fresh: bool) -> None:
         now = self._source.now()
         container = self._sealer.container(draft.org_id, draft.id)
         sealed = container.seal(Kind.TEXT, reply.dump())
@@ -520,6 +596,7 @@ class Compose:
             attachments=len(reply.files),
             size=size,
             also_to=tuple(self._sealer.index(draft.org_id, "recipient", one).hex() for one in reply.others),
+            fresh=fresh,
         )
         allowed = await self._grants(reader, draft, container)
         try:
@@ -531,9 +608,11 @@ class Compose:
                     raise FilesChanged("The files changed meanwhile. Look at them, then send the reply.", "files")
                 if _over(draft, held) or not (held or await replies.begin(tx, draft)):
                     raise NotFound("the draft was sent already")
+                if fresh:
+                    _check_often(await replies.sent_since(tx, reader.recipient_id, now - _DAY), now)
                 if not await replies.submit(tx, held or draft, sealed, size, allowed):
                     raise NotFound("the draft was sent already")
-                if not await deliveries.replied(tx, draft.delivery_id):
+                if not fresh and not await deliveries.replied(tx, draft.delivery_id):
                     raise NoLongerReadable("it ended while the reply was being written")
                 await outbox.enqueue(tx, self._job(draft))
         except Duplicate:
@@ -544,6 +623,12 @@ class Compose:
         return outbox.job_for(
             self._source.new_id(), draft.org_id, MailKind.REPLY, draft.delivery_id, now, subject_id=draft.id
         )
+
+
+def _check_often(sent: list[datetime], now: datetime) -> None:
+    """Raises TooManyTries for one message more than a day may have."""
+    if len(sent) >= MOST_A_DAY:
+        raise TooManyTries("too many messages in a day", sent[-MOST_A_DAY] + _DAY - now)
 
 
 def _line_ends(text: str) -> str:

@@ -72,12 +72,14 @@ class Typed:
 async def write(visit: Visit) -> Response:
     """The page to write a reply on. The draft's id is made here and kept only once something is sent to it."""
     reader, wanted = await visit.reader(), delivery_id(visit)
+    fresh = _fresh(visit)
     try:
-        answered = await visit.site.compose.answered(reader, wanted)
+        answered = await visit.site.compose.answered(reader, wanted, fresh=fresh)
     except NoLongerReadable:
         return await ended(visit)
     full = _wrong(visit, TooManyDrafts("")) if await visit.site.compose.crowded(wanted) else None
-    return _page(visit, wanted, answered, [], Typed(ReplyId(visit.site.source.new_id()), kept=True), full)
+    typed = Typed(ReplyId(visit.site.source.new_id()), Written("", fresh=fresh), kept=True)
+    return _page(visit, wanted, answered, [], typed, full)
 
 
 async def go_on(visit: Visit) -> Response:
@@ -122,7 +124,7 @@ async def submit(visit: Visit) -> Response:
             match form.fields.get("act"):
                 case "save":
                     await _save(visit, reader, wanted, typed)
-                    return visit.go(f"/messages/{wanted}")
+                    return visit.go("/inbox" if typed.written.fresh else f"/messages/{wanted}")
                 case "preview":
                     preview = await _preview(visit, typed)
                 case _:
@@ -131,7 +133,7 @@ async def submit(visit: Visit) -> Response:
         except DraftChanged as error:
             failure = error
             typed = await _apart(visit, reader, wanted, typed)
-        except InputRefused as error:
+        except (InputRefused, TooManyTries) as error:
             failure = error
         except NoLongerReadable:
             return await ended(visit)
@@ -160,7 +162,7 @@ async def discard(visit: Visit) -> Response:
     visit.check(form.fields.get("csrf", ""))
     reply_id = await _reply_id(visit, reader, wanted, visit.request.path_params["reply"])
     await visit.site.compose.discard(reader, wanted, reply_id)
-    return visit.go(f"/messages/{wanted}")
+    return visit.go("/inbox" if form.fields.get("new") == "yes" else f"/messages/{wanted}")
 
 
 async def _save(visit: Visit, reader: Reader, wanted: DeliveryId, typed: "Typed") -> str:
@@ -248,6 +250,8 @@ async def _resume_page(
         text=typed.written.text,
         formatted=typed.written.formatted,
         to_all=typed.written.to_all,
+        fresh=typed.written.fresh,
+        typed_subject=typed.written.subject,
         version=typed.version,
         draft=typed.draft,
         wanted=wanted,
@@ -274,7 +278,8 @@ async def _take(
 ) -> None:
     visit.check(form.fields.get("csrf", ""))  # it stands before the files: nothing is taken from another site
     draft = await _reply_id(visit, reader, wanted, form.fields.get("draft", ""))
-    await visit.site.compose.attach(reader, wanted, draft, name, declared, pieces)
+    fresh = form.fields.get("new") == "yes"
+    await visit.site.compose.attach(reader, wanted, draft, name, declared, pieces, fresh=fresh)
 
 
 async def upload(visit: Visit) -> Response:
@@ -289,9 +294,10 @@ async def upload(visit: Visit) -> Response:
     declared = visit.request.headers.get("content-type", "application/octet-stream")
     name, pieces = visit.request.query_params.get("name", ""), visit.request.stream()
     if not _more_comes(visit):
-        label = await compose.attach(reader, wanted, draft, name, declared, pieces)
+        label = await compose.attach(reader, wanted, draft, name, declared, pieces, fresh=_fresh(visit))
         return _uploaded(visit, 201, _file_href(wanted, draft, label.id), label.size, complete=True)
-    begun = await compose.begin(reader, wanted, draft, name, declared, _number(visit, "upload-length"))
+    length = _number(visit, "upload-length")
+    begun = await compose.begin(reader, wanted, draft, name, declared, length, fresh=_fresh(visit))
     await compose.append(reader, wanted, draft, begun.begun.id, 0, pieces, complete=False)
     return _uploaded(visit, 201, _file_href(wanted, draft, begun.begun.id), begun.size, complete=False)
 
@@ -372,7 +378,8 @@ async def receipt(visit: Visit) -> Response:
     sent = next((one for one in view.replies if one.id == reply_id), None)
     if sent is None:
         raise NotFound("no such reply")
-    return visit.page("reply_sent", reply=answer(sent, f"/messages/{wanted}"), back_href=f"/messages/{wanted}")
+    back = "/inbox" if sent.fresh else f"/messages/{wanted}"
+    return visit.page("reply_sent", reply=answer(sent, f"/messages/{wanted}"), back_href=back)
 
 
 async def _again(
@@ -383,7 +390,7 @@ async def _again(
     failure: Exception | None,
     preview: Markup | None = None,
 ) -> Response:
-    answered = await visit.site.compose.answered(reader, wanted)
+    answered = await visit.site.compose.answered(reader, wanted, fresh=typed.written.fresh)
     files = await visit.site.compose.files(reader, wanted, typed.draft)
     page = _page(visit, wanted, answered, files, typed, _wrong(visit, failure) if failure else None, preview)
     page.status_code = status_of(failure) if failure else 200
@@ -404,6 +411,10 @@ def _wrong(visit: Visit, failure: Exception) -> Wrong:
             return Wrong("files", say(sentences.FILE_UNSCANNED, visit.language))
         case TooManyDrafts():
             return Wrong("files", say(sentences.DRAFTS_TOO_MANY, visit.language, days=DRAFT_LIFE.days))
+        case TooManyTries(wait=wait):
+            return Wrong("text", say(sentences.TOO_OFTEN_SAY, visit.language, minutes=minutes(wait)))
+        case InputRefused(field="subject"):
+            return Wrong("subject", say(sentences.SUBJECT_MISSING, visit.language))
         case DraftChanged():
             return Wrong("text", say(sentences.REPLY_CHANGED, visit.language))
         case InputRefused(say=said) if said == REFUSED:
@@ -429,7 +440,9 @@ def _page(
     return visit.page(
         "reply",
         item=Head(f"/messages/{wanted}"),
-        heading=answered.cover.heading,
+        heading=answered.cover.heading if answered.cover else None,
+        fresh=answered.cover is None,
+        typed_subject=typed.written.subject,
         others=answered.others,
         to_all=typed.written.to_all,
         action=base,
@@ -452,6 +465,11 @@ async def _pass_over(field: str, name: str, declared: str, pieces: AsyncIterator
     """Takes no file: the form was sent to remove one."""
 
 
+def _fresh(visit: Visit) -> bool:
+    """Whether it is to be a new message to the organisation, no reply."""
+    return visit.request.query_params.get("new") == "yes"
+
+
 def _file_href(wanted: DeliveryId, draft: ReplyId, file_id: str) -> str:
     return f"/messages/{wanted}/reply/{draft}/files/{file_id}"
 
@@ -459,6 +477,8 @@ def _file_href(wanted: DeliveryId, draft: ReplyId, file_id: str) -> str:
 def _typed(form: Multipart, draft: ReplyId) -> Typed:
     fields = form.fields
     written = Written(fields.get("text", ""), fields.get("formatted") == "yes", fields.get("to_all") == "yes")
+    if fields.get("new") == "yes":
+        written = replace(written, to_all=False, fresh=True, subject=fields.get("subject", "")[:1000])
     return Typed(draft, written, form.fields.get("version", ""))
 
 

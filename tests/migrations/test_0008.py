@@ -1,4 +1,4 @@
-"""From 0007 to 0008 with rows in it: what was sent stays as it was, and classes let nobody but the sender be answered."""
+"""From 0007 to 0008 with rows in it: what was sent is an answer as before; nobody else is answered, and no new message taken."""
 
 import pytest
 from sqlalchemy import text
@@ -28,8 +28,10 @@ async def test_rows_are_carried_forward(empty_url: str) -> None:
     await migrate(empty_url)
     async with connected(empty_url) as connection:
         found = await connection.execute(
-            text("SELECT id, message_id, delivery_id, state, text_sealed, left_out FROM replies")
+            text("SELECT id, message_id, delivery_id, state, text_sealed, left_out, fresh FROM replies")
         )
-        assert [tuple(row) for row in found] == [("w", "m", "d", "handed-over", b"\x01" * 32, 0)]
+        assert [tuple(row) for row in found] == [("w", "m", "d", "handed-over", b"\x01" * 32, 0, False)]
         (policy,) = await connection.execute(text("SELECT reply_all FROM policies"))
         assert not policy[0]
+        (org,) = await connection.execute(text("SELECT contact FROM organisations"))
+        assert org[0] is None

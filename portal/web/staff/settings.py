@@ -500,6 +500,7 @@ async def _look(
         "accent": organisation.accent or "",
         "device_bound": "yes" if organisation.device_bound else "no",
         "notice_words": organisation.notice_words or "",
+        "contact": organisation.contact or "",
         **(typed or {}),
     }
     return visit.page(
@@ -527,11 +528,11 @@ async def set_look(visit: StaffVisit) -> Response:
     organisation = await visit.organisation()
     try:
         values = _look_values(fields)
+        changed = {name: value for name, value in values.items() if getattr(organisation, name) != value}
+        if changed:
+            await visit.site.setup(person.by).present(organisation, changed)
     except InputRefused as error:
         return await _look(visit, wrong(error.field or "name", error.say), fields)
-    changed = {name: value for name, value in values.items() if getattr(organisation, name) != value}
-    if changed:
-        await visit.site.setup(person.by).present(organisation, changed)
     return visit.go("/staff/look?done=look")
 
 
@@ -559,6 +560,7 @@ def _look_values(fields: dict[str, str]) -> dict[str, object]:
         "accent": accent,
         "device_bound": fields.get("device_bound") == "yes",
         "notice_words": words or None,
+        "contact": fields.get("contact", "").strip() or None,
     }
 
 
