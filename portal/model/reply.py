@@ -15,13 +15,15 @@ MOST_OTHERS = 20
 
 @dataclass(frozen=True)
 class FileLabel:
-    """What an attachment of a reply is called; `sha256` is hex, `size` counts bytes."""
+    """What an attachment of a reply is called; `sha256` is hex, `size` counts bytes. `clean` is set once a virus scanner found
+    nothing in it."""
 
     id: str
     name: str
     media_type: str
     size: int
     sha256: str
+    clean: bool = False
 
     def dump(self) -> bytes:
         return json.dumps(asdict(self), ensure_ascii=False).encode()

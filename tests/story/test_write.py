@@ -121,10 +121,12 @@ async def test_it_is_begun_saved_found_and_thrown_away(world: World) -> None:
     )
     assert (answer.status_code, answer.headers["location"]) == (303, "/inbox")
     assert await rows(world, replies) == []
-    headers = {"x-csrf-token": alice.csrf, "content-type": "application/pdf"}
-    done = await alice.http.put(
-        f"{action}/{draft}/files", params={"name": "a.pdf", "new": "yes"}, content=b"x", headers=headers
-    )
+    headers = {
+        "x-csrf-token": alice.csrf,
+        "content-type": "application/pdf",
+        "content-disposition": "attachment; filename*=UTF-8''a.pdf",
+    }
+    done = await alice.http.put(f"{action}/{draft}/files", params={"new": "yes"}, content=b"x", headers=headers)
     assert done.status_code == 201
     assert 'name="new" value="yes"' in (await alice.get(f"{action}/{draft}")).text
     assert len(await rows(world, reply_files)) == 1
