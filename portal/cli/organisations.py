@@ -372,6 +372,9 @@ def policy_set(
     receipts: Annotated[
         bool, typer.Option(help="Whether recipients are asked for a read receipt where the sender wants one.")
     ] = False,
+    graduate: Annotated[
+        bool, typer.Option(help="Whether what waits unread goes out by the relay once its recipient's domain is safe.")
+    ] = False,
 ) -> None:
     """Put a new version of a policy class into force, or make a class. Messages already taken keep theirs."""
 
@@ -406,6 +409,7 @@ def policy_set(
             scan=Scan(scan),
             previews=previews,
             receipts=receipts,
+            graduate=graduate,
         )
         made = await house.classes(operator()).set(organisation.id, wanted)
         out.print(f"{made.name} {made.version} is in force.", markup=False)

@@ -288,6 +288,7 @@ _POLICY = Hot(
             policies.c.scan,
             policies.c.previews,
             policies.c.receipts,
+            policies.c.graduate,
         )
         .join(organisations, organisations.c.id == policies.c.org_id)
         .where(policies.c.org_id == bindparam("org_id"), policies.c.name == bindparam("name"))
@@ -319,6 +320,7 @@ async def policy_in_force(db: Database, org_id: OrgId, name: str) -> tuple[Polic
         scan=Scan(rest[1]),
         previews=bool(rest[2]),
         receipts=bool(rest[3]),
+        graduate=bool(rest[4]),
     )
     return policy, spoken or str(language)
 

@@ -18,10 +18,14 @@ class Submitted:
 
 
 class Mailer(Protocol):
-    async def submit(self, mail_from: str, rcpt_to: str, raw: bytes, *, tls_all_the_way: bool = False) -> Submitted:
+    async def submit(
+        self, mail_from: str, rcpt_to: str, raw: bytes, *, tls_all_the_way: bool = False, original: bool = False
+    ) -> Submitted:
         """Hands one mail to the submission host. Raises SubmissionFailed, transient or not as the host says.
 
         With `tls_all_the_way` the mail goes over verified TLS at every hop or comes back (REQUIRETLS, RFC 8689).
+
+        With `original` the bytes are somebody's own mail: SubmissionFailed where the host, or SMTP, would change them.
 
         A failure after the host took the mail can't be told from one before: the mail may go out twice, never not at all.
         """

@@ -92,6 +92,7 @@ class Classes:
             scan=policy.scan.value,
             previews=policy.previews,
             receipts=policy.receipts,
+            graduate=policy.graduate,
         )
         try:
             async with self._db.write(event) as changed:

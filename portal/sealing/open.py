@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from portal.blobs import BlobReader, BlobStore
 from portal.clock import Source
-from portal.db import views
+from portal.db import graduations, views
 from portal.db.engine import Database
 from portal.db.grants import EPOCH, FOR_READER
 from portal.envelope import Damaged, RandomReader, open_sealed
@@ -23,6 +23,7 @@ from portal.model.errors import ContentDamaged, NoLongerReadable, NotFound, Port
 from portal.model.events import (
     AttachmentOpened,
     Event,
+    GraduationOpened,
     InboxListed,
     InboxSearched,
     MessageOpened,
@@ -212,6 +213,15 @@ class Opener:
         assert event.message_id is not None
         assert event.delivery_id is not None
         await self._db.record(event)
+        holder = Holder(GrantFor.DELIVERY, event.delivery_id, recipient_id)
+        return await self._unwrapped(event, event.org_id, event.message_id, holder, frozenset({Kind.ORIGINAL}), None)
+
+    async def for_graduation(self, event: GraduationOpened, recipient_id: RecipientId) -> Opened:
+        """Opens the original of a delivery that goes out by the relay. Raises as `open`; Stale when it was given back meanwhile."""
+        assert event.org_id is not None
+        assert event.message_id is not None
+        assert event.delivery_id is not None
+        await self._db.commit(graduations.opened(event))
         holder = Holder(GrantFor.DELIVERY, event.delivery_id, recipient_id)
         return await self._unwrapped(event, event.org_id, event.message_id, holder, frozenset({Kind.ORIGINAL}), None)
 

@@ -367,6 +367,7 @@ async def _policy(
         "scan": wanted.scan.value,
         "previews": "yes" if wanted.previews else "no",
         "receipts": "yes" if wanted.receipts else "no",
+        "graduate": "yes" if wanted.graduate else "no",
         **(raw or {}),
     }
     return visit.page(
@@ -396,6 +397,7 @@ _LABELS = {
     "scan": "Virus scan",
     "previews": "Previews of attachments",
     "receipts": "Read receipts",
+    "graduate": "Sent on once the mailbox is safe",
 }
 
 
@@ -445,6 +447,7 @@ def _read(start: Policy, fields: dict[str, str]) -> Policy:
         scan=Scan(scan),
         previews=fields.get("previews") == "yes",
         receipts=fields.get("receipts") == "yes",
+        graduate=fields.get("graduate") == "yes",
     )
 
 
