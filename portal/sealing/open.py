@@ -166,7 +166,7 @@ class EpochKeys:
 
 
 class Opener:
-    """See the module. Holds the Unwrapper; handed to reading (web) and to reply hand-over (worker) only."""
+    """See the module. Holds the Unwrapper; handed to reading (web), and to what the worker opens: replies, waiting scans, graduations."""
 
     def __init__(self, db: Database, blobs: BlobStore, epochs: EpochKeys, source: Source) -> None:
         self._db, self._blobs, self._epochs, self._source = db, blobs, epochs, source

@@ -371,7 +371,9 @@ async def test_what_the_relay_does_not_take_waits_here_again(around: Around, ans
     assert (await alice.get(await alice.sign_in(token))).status_code == 200
 
 
-async def test_a_crash_after_the_hand_over_is_sent_again_and_not_opened_here(around: Around) -> None:
+async def test_a_crash_after_the_hand_over_is_sent_again_and_not_opened_here(
+    around: Around, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody knows whether the relay took it: it stays closed, and the same mail goes again, as a reply would."""
     world = around.world
     await around.take()
@@ -383,7 +385,7 @@ async def test_a_crash_after_the_hand_over_is_sent_again_and_not_opened_here(aro
     async def dies(*_: object) -> None:
         raise asyncio.CancelledError
 
-    around.worker._graduation.handed_over = dies  # type: ignore[method-assign]
+    monkeypatch.setattr(around.worker._graduation, "handed_over", dies)
     with pytest.raises(asyncio.CancelledError):
         await around.worker.send_due()
     assert (await around.states(), len(around.out.messages)) == (["graduated"], 1)
