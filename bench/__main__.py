@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import downloads, house, intake, listing, lookups, opening, pages, rendering, starting, verdicts
+from bench import downloads, house, intake, listing, lookups, opening, pages, postfix, rendering, starting, verdicts
 from bench.house import Prepared
 from bench.lines import Line, Wrong, table
 
@@ -28,6 +28,8 @@ _ROWS: dict[str, Bench] = {
     "intake_small": intake.intake_small,
     "intake_25mb": intake.intake_25mb,
     "memory_slope_in": intake.memory_in,
+    "memory_5x50mb": intake.five_at_once,
+    "postfix": postfix.through_postfix,
     "memory_slope_out": downloads.memory_out,
     "download": downloads.download,
     "open_beside_parse": downloads.open_beside_parse,

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from bench import house, opening, processes, relay
 from bench.house import Prepared
-from bench.lines import Line, Wrong, at_least, at_most, median
+from bench.lines import Line, Wrong, at_least, at_most, median, spread
 from bench.mails import scan
 from bench.processes import Server
 from bench.relay import Handed
@@ -118,6 +118,23 @@ def memory_in(made: Prepared, work: Path, quick: bool) -> list[Line]:
                 _handed(portal, own, connections, 1 if quick else 3, size * MB)
                 peaks[connections, size] = portal.peak() - before
     return slopes("memory_slope: in", peaks)
+
+
+def five_at_once(made: Prepared, work: Path, quick: bool) -> list[Line]:
+    """Five mails of 50 MB in parallel: what they take over what the idle server has, against the 64 MiB they may."""
+    grown = []
+    with house.copy(made, work / "copy") as own:
+        with processes.portal(own.folder, roles=("intake",)) as portal:
+            _handed(portal, own, 5, 1, 10_000)
+            idle = portal.memory()
+            for _ in range(1 if quick else 3):
+                portal.forget_peak()
+                _handed(portal, own, 5, 1, 50 * MB)
+                grown.append(portal.peak() - idle)
+        _compared(own, 50 * MB, few=5)
+    most = max(grown)
+    figure, floor = f"+{most:.1f} MiB ({spread(grown)})", f"idle {idle:.0f} MiB"
+    return [Line("memory: 5 x 50 MB at once", figure, floor, f"{most / 64:.2f} of 64 MiB", "<= 64 MiB", most <= 64)]
 
 
 def slopes(row: str, peaks: dict[tuple[int, int], float]) -> list[Line]:

@@ -24,6 +24,12 @@ _START_SECONDS = 30
 _PORTAL = ("-c", "from portal.cli import main; main()")
 
 
+def cpu(pid: int) -> float:
+    """Seconds of processor time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICK
+
+
 class Server:
     """A process that serves. `ports` by name, as it said itself; `ready_seconds` from its start until it said so."""
 
@@ -51,8 +57,7 @@ class Server:
 
     def cpu(self) -> float:
         """Seconds of processor time so far, of all its threads; not of its render processes."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICK
+        return cpu(self.pid)
 
     def memory(self) -> float:
         """Resident now, in MiB."""

@@ -8,7 +8,7 @@ submit mail         no        no        yes
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -93,7 +93,7 @@ from portal.transport import Verdicts
 from portal.transport.probe import Probe
 from portal.transport.resolver import Resolver
 from portal.transport.sts import Policies
-from portal.transport.verdicts import Prober, public_only
+from portal.transport.verdicts import Prober, public_or
 from portal.web.csrf import Csrf
 from portal.web.site import Site
 from portal.web.staff.site import StaffSite
@@ -137,11 +137,17 @@ def resolver(settings: Settings) -> Resolver:
     return Resolver(settings.name_servers, validating=settings.name_servers_validate)
 
 
+def may_try(settings: Settings) -> Callable[[str], bool]:
+    """At which addresses mail hosts, and the hosts of policies, are tried."""
+    return public_or(settings.probe_private)
+
+
 def prober(settings: Settings, source: Source) -> Prober:
     """What looks at recipients' mail hosts."""
     names, greeting_name = resolver(settings), settings.smtp_hostname or settings.base_host
-    policies = Policies(names, source.now, public_only)
-    return Prober(names, policies, Probe(greeting_name) if settings.probing else None, source.now)
+    allowed = may_try(settings)
+    probe = Probe(greeting_name) if settings.probing else None
+    return Prober(names, Policies(names, source.now, allowed), probe, source.now, allowed)
 
 
 def texter(settings: Settings) -> Texter | None:
@@ -294,6 +300,7 @@ class House:
                 handles_key=references_key,
                 rp_id=settings.console_host,
                 origins=(settings.console_base,),
+                provided=settings.oidc_org if settings.oidc_issuer else "",
             ),
             codes=StaffCodes(db, self.sealer, fields, sessions, source, self.wake, codes_key=codes_key),
             people=people,

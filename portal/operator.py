@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from portal.assembly import House
+from portal.assembly import House, may_try
 from portal.audit.export import COLUMNS, Export, Format, as_text
 from portal.console import View
 from portal.console.messages import Shown
-from portal.db import deliveries, outbox, people
+from portal.db import deliveries, orgs, outbox, people
 from portal.db.audit import Filter
 from portal.db.deliveries import Delivery
 from portal.db.orgs import Organisation
@@ -20,6 +20,7 @@ from portal.model.events import By, Who
 from portal.model.ids import DeliveryId, MessageId, RecipientId, is_id
 from portal.model.message import DeliveryState
 from portal.model.parties import address
+from portal.model.routes import Mode
 from portal.orgs.setup import Setup
 from portal.signin.access import AccessCodes
 from portal.signin.recovery import Begun
@@ -37,6 +38,16 @@ class Operator:
 
     async def organisation(self, slug: str) -> Organisation:
         return await Setup(self._house.db, self._house.source, self.by).organisation(slug)
+
+    async def has_arbiter(self, org: str) -> bool:
+        organisation = await self.organisation(org)
+        async with self._house.db.read() as tx:
+            relays = await orgs.relays_of(tx, organisation.id)
+        return any(one.mode is Mode.ARBITER and one.disabled_at is None for one in relays)
+
+    def looks_at(self, address: str) -> bool:
+        """Whether the portal tries a mail host at this address, as its settings are here."""
+        return may_try(self._house.settings)(address)
 
     async def list_messages(
         self, org: str, sender: str | None, recipient: str | None, state: str | None, before: str | None, limit: int

@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from portal.model.errors import RefusesToStart
+from portal.model.parties import name_server
 from portal.model.staff import Role as StaffRole
 
 Role = Literal["web", "intake", "worker", "lookup"]
@@ -70,12 +71,16 @@ class Settings(BaseSettings):
     oidc_roles: str = ""
     """Which value of that claim gives which role: `portal-admins=admin portal-audit=auditor`. First match counts."""
     name_servers: str = ""
-    """Name servers to ask: `address` or `address:port`, a space between. Empty: the system's."""
+    """Name servers to ask: `address`, `address:port` or `[IPv6 address]:port`, a space between. Empty: the system's."""
     name_servers_validate: bool = False
     """Whether these name servers validate DNSSEC and nobody else can write on the path to them (loopback): then DANE counts."""
     probing: bool = True
     """Whether the portal tries recipients' mail hosts itself (port 25 out). Off, it takes in all that an arbiter's relay brings for
-    domains that exist: greylisted mail too, and mail to hosts that are merely down. MTA-STS and DANE are not looked at then."""
+    domains that exist: greylisted mail too, and mail to hosts that are merely down. MTA-STS and DANE are not looked at then, and
+    look-ups for relays (`lookup_listen`) can't be served."""
+    probe_private: str = ""
+    """Private networks whose addresses are tried like the internet's, a space between: those of a laboratory, or of partners behind a
+    tunnel. Whoever writes a domain's DNS records can have the portal knock there at port 25 (and 443, for MTA-STS)."""
     http_proxy: str = ""
     """Address of the proxy whose `X-Forwarded-For` counts; with a unix socket it always does."""
     related_origins: str = ""
@@ -129,7 +134,7 @@ class Settings(BaseSettings):
     clamd_seconds: int = Field(60, ge=1, le=300)
     """How long one message or file may wait for it, in all; then it counts as one that could not be scanned."""
     renderers: int = Field(2, ge=1, le=32)
-    """Processes that parse mail."""
+    """Processes that parse mail. One more makes what people wait for: logos, PDFs, light formatting."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level that is logged."""
 
@@ -166,7 +171,7 @@ class Settings(BaseSettings):
                 raise ValueError("write each as https://messages.example, without a path")
         return value
 
-    @field_validator("lookup_from")
+    @field_validator("lookup_from", "probe_private")
     @classmethod
     def _networks(cls, value: str) -> str:
         for one in value.split():
@@ -174,6 +179,18 @@ class Settings(BaseSettings):
                 ip_network(one)
             except ValueError:
                 raise ValueError("write networks as 192.0.2.0/24 or addresses, a space between") from None
+        return value
+
+    @field_validator("name_servers")
+    @classmethod
+    def _name_servers(cls, value: str) -> str:
+        for one in value.split():
+            try:
+                name_server(one)
+            except ValueError:
+                raise ValueError(
+                    "write each as 192.0.2.53, 192.0.2.53:5353, 2001:db8::53 or [2001:db8::53]:5353, a space between"
+                ) from None
         return value
 
     @field_validator("submission_pin")
@@ -203,6 +220,16 @@ class Settings(BaseSettings):
     def _both_or_none(self) -> "Settings":
         if (self.smtp_certificate is None) != (self.smtp_key is None):
             raise ValueError("smtp_certificate and smtp_key go together")
+        return self
+
+    @model_validator(mode="after")
+    def _look_ups(self) -> "Settings":
+        if not self.probing and (self.lookup_listen or self.lookup_http_listen):
+            raise ValueError(
+                "probing = false leaves look-ups nothing to answer by (tlspolicy would be TEMP for ever, route would bring all mail"
+                " here): let the portal out on port 25, or unset lookup_listen and lookup_http_listen and take these maps out of the"
+                " relay"
+            )
         return self
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from portal.intake import Accepted, Came, Envelope, Limits, Relay
 from portal.model.errors import RelayUnknown
 from portal.model.ids import CredentialId, MessageId, OrgId, RelayId
+from portal.model.routes import Rule
 
 CLINIC_RELAY = Relay(RelayId("relay-1"), OrgId("org-1"), "mx.clinic.example", CredentialId("credential-1"))
 NAME, PASSWORD = "clinic-relay", "correct horse"
@@ -49,7 +50,9 @@ class FakeIntake:
         self.refusals: list[str] = []
         self.senders: list[str] = []
         self.recipients: list[str] = []
+        self.mails: list[str] = []
         self.refused_recipients: dict[str, Exception] = {}
+        self.rules: dict[str, Rule] = {}
         self.keep_content = True
 
     async def fail(self, step: str) -> None:
@@ -75,11 +78,12 @@ class FakeIntake:
         self.senders.append(mail_from)
         await self.fail("check_sender")
 
-    async def check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, origin: str) -> Came:
+    async def check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, origin: str, mail: str = "") -> Came:
         self.recipients.append(rcpt_to)
+        self.mails.append(mail)
         if rcpt_to in self.refused_recipients:
             raise self.refused_recipients[rcpt_to]
-        return Came()
+        return Came(self.rules.get(rcpt_to, Rule.TRUST))
 
     async def begin(self, relay: Relay, envelope: Envelope) -> FakeSubmission:
         await self.fail("begin")

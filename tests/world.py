@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 
@@ -141,6 +142,11 @@ class Browser:
         answer = await self.post(door, {"code": code})
         assert answer.status_code == 303, answer.text
         return str(answer.headers["location"])
+
+
+def named(name: str) -> dict[str, str]:
+    """The header in which an upload says how its file is called."""
+    return {"content-disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}
 
 
 @dataclass

@@ -354,8 +354,13 @@ class Act:
     at: datetime
 
 
-async def of_actor(tx: ReadTx, actor: str, limit: int) -> list[Act]:
-    """What somebody (a relay) did last, newest first."""
+async def of_actor(tx: ReadTx, org_id: OrgId, actor: str, limit: int) -> list[Act]:
+    """What somebody (a relay) did last in an organisation, newest first. A relay may bring back what was another organisation's."""
     e = audit_events.c
-    statement = select(e.kind, e.detail, e.origin, e.at).where(e.actor == actor).order_by(e.id.desc()).limit(limit)
+    statement = (
+        select(e.kind, e.detail, e.origin, e.at)
+        .where(e.actor == actor, e.org_id == org_id)
+        .order_by(e.id.desc())
+        .limit(limit)
+    )
     return [Act(row.kind, row.detail, row.origin or "", row.at) for row in await tx.rows(statement)]

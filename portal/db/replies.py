@@ -159,6 +159,12 @@ async def add_file(tx: BookkeepingTx, file: ReplyFile, allowed: list[Statement])
     await tx.change(insert(grants), [statement.values for statement in allowed])
 
 
+async def relabel(tx: BookkeepingTx, file: ReplyFile) -> None:
+    """Puts another label on an attachment, unless it was taken away meanwhile."""
+    values = {"label_sealed": file.label_sealed, "epoch_id": file.epoch_id}
+    await tx.change(update(reply_files).where(reply_files.c.id == file.id).values(values))
+
+
 async def files(tx: ReadTx, reply_id: ReplyId) -> list[ReplyFile]:
     rows = await tx.rows(select(reply_files).where(reply_files.c.reply_id == reply_id).order_by(reply_files.c.id))
     return [ReplyFile(**{name: getattr(row, name) for name in ReplyFile.__dataclass_fields__}) for row in rows]

@@ -242,6 +242,7 @@ messages = Table(
     Column("sender_hash", LargeBinary(32), nullable=False),
     Column("sender_sealed", LargeBinary, nullable=False),
     Column("epoch_id", _ID, ForeignKey("epochs.id"), nullable=False),
+    Column("thread_hash", LargeBinary(32)),  # under which `threads` has its floor; NULL without a Message-ID
     Column("attachments", Integer),
     # What the scanner found when last asked (clean, infected, unscanned; NULL: never asked), in its words, and when it is asked again.
     Column("scan", String(12)),

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, case, select
+from sqlalchemy import bindparam, case, select, update
 
 from portal.db.engine import Database
 from portal.db.hot import Hot, Insert, Statement
-from portal.db.tables import deliveries, micros, replies, threads
+from portal.db.tables import deliveries, messages, micros, replies, threads
+from portal.db.tx import WriteTx
 from portal.model.assurance import Assurance
-from portal.model.ids import OrgId, ReplyId
+from portal.model.events import ClassRaised
+from portal.model.ids import MessageId, OrgId, ReplyId
 
 
 def _keep(insert: Insert) -> Any:
@@ -37,6 +39,13 @@ _OF_REPLY = Hot(
 def keep(org_id: OrgId, id_hash: bytes, floor: Assurance, at: datetime) -> Statement:
     """A message's floor, for what answers it. A higher one that is known stays."""
     return Statement(_KEEP, {"org_id": org_id, "id_hash": id_hash, "floor": int(floor), "made_at": micros(at)})
+
+
+async def lift(tx: WriteTx[ClassRaised], org_id: OrgId, message_id: MessageId, floor: Assurance) -> None:
+    """What answers this message needs at least this much from now on. Messages taken in before their thread was noted keep theirs."""
+    found = select(messages.c.thread_hash).where(messages.c.id == message_id).scalar_subquery()
+    where = (threads.c.org_id == org_id, threads.c.id_hash == found, threads.c.floor < int(floor))
+    await tx.change(update(threads).where(*where).values(floor=int(floor)))
 
 
 async def floor(db: Database, org_id: OrgId, id_hashes: Sequence[bytes], reply_ids: Sequence[ReplyId]) -> Assurance:

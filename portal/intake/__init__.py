@@ -31,6 +31,11 @@ class Came:
     rule: Rule = Rule.TRUST
     verdict: Verdict | None = None
 
+    @property
+    def needs_mark(self) -> bool:
+        """Whether it is for the message itself to show that it belongs here."""
+        return self.rule is Rule.MARKED
+
     def __str__(self) -> str:
         return f"{self.rule} {self.verdict.outcome}" if self.verdict else str(self.rule)
 
@@ -100,8 +105,10 @@ class Intake(Protocol):
     async def check_sender(self, relay: Relay, mail_from: str, origin: str) -> None:
         """Raises SenderNotYours. The null reverse-path is let through: `check_recipient` lets it write to own paths only."""
 
-    async def check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, origin: str) -> Came:
+    async def check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, origin: str, mail: str = "") -> Came:
         """Why this recipient is served here. Raises RecipientRefused, LeftToRelay, NobodyThere, NeverHere.
+
+        `mail` is what names the mail before its first byte, whenever the relay tries it again; empty where the relay says nothing.
 
         May take as long as a verdict does, which is some seconds.
         """

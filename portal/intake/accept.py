@@ -125,7 +125,7 @@ class Acceptance:
             if received > MAX_RECEIVED:
                 raise MailLoop(f"{received} Received fields")
             self._wish = await house.wish(relay.org_id, head, cover, answered(head), len(people))
-            if self._wish.marked is False and any(one.rule is Rule.MARKED for one in self._envelope.came):
+            if self._wish.marked is False and any(one.needs_mark for one in self._envelope.came):
                 raise NotMarked("neither header nor subject tag")
             await house.check_reach(self._wish, new.values())
         except SubmissionRefused as error:
@@ -264,6 +264,7 @@ class Acceptance:
                 sender_hash=sender_hash,
                 sender_sealed=sender.sealed,
                 epoch_id=sender.epoch_id,
+                thread_hash=wish.thread,
                 scan=finding.verdict.value if finding else None,
                 scan_said=(finding and finding.said) or None,
                 rescan_at=now + RESCAN_FIRST if stopped is Stopped.UNSCANNED else None,

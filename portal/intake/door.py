@@ -4,25 +4,38 @@ Whether a recipient is a case for the portal decides its way (way.py). This is t
 refusal is on record.
 """
 
+import asyncio
 import hmac
 from dataclasses import replace
 from datetime import datetime, timedelta
+from weakref import WeakValueDictionary
 
 from portal.clock import Source
-from portal.db import orgs, outbox
+from portal.db import limits, orgs, outbox
 from portal.db.engine import Database
 from portal.intake import Came, Envelope, Limits, Relay, Submission
 from portal.intake.accept import House
-from portal.intake.report import ReportSubmission, token_of
+from portal.intake.report import OwnPath, ReportSubmission, own_path
 from portal.intake.way import Ways
-from portal.model.errors import MailLoop, PortalError, RecipientIsYours, RecipientRefused, RelayUnknown, SenderNotYours
+from portal.model.errors import (
+    LeftToRelay,
+    MailLoop,
+    PortalError,
+    RecipientIsYours,
+    RecipientRefused,
+    RelayUnknown,
+    SenderNotYours,
+)
 from portal.model.events import RelayRefused, SubmissionRefused, Who
 from portal.model.ids import CredentialId
-from portal.model.links import keyed_hash, token_hash
-from portal.model.parties import address
+from portal.model.links import keyed_hash
+from portal.model.parties import Address, address
 from portal.model.routes import Mode
 
 _SEEN_EVERY = timedelta(minutes=1)
+_LEFT_EVERY = timedelta(hours=1)
+_LEFT_AT_MOST = timedelta(days=60)
+"""Longer than any relay keeps a mail: within it the count of what had no row of its own begins anew with a row alone."""
 
 
 class IntakeDoor:
@@ -43,6 +56,7 @@ class IntakeDoor:
         self._db, self._house, self._source, self._ways = db, house, source, ways
         self._key, self._return_domain = credentials_key, return_domain
         self._seen: dict[CredentialId, datetime] = {}
+        self._leaving: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
     async def relay_by_password(self, name: str, password: str, origin: str) -> Relay:
         written = name.isascii() and name.isprintable()  # else no relay's: PostgreSQL takes no NUL in a text
@@ -67,7 +81,7 @@ class IntakeDoor:
 
     def is_own_path(self, rcpt_to: str) -> bool:
         try:
-            return token_of(address(rcpt_to), self._return_domain) is not None
+            return own_path(address(rcpt_to), self._return_domain) is not None
         except ValueError:
             return False
 
@@ -94,21 +108,35 @@ class IntakeDoor:
             await self.refuse(relay, origin, "MailLoop")
             raise MailLoop("mail of the portal itself came back; the relay needs a transport of its own for it")
 
-    async def check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, origin: str) -> Came:
+    async def check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, origin: str, mail: str = "") -> Came:
         try:
-            return await self._check_recipient(relay, mail_from, rcpt_to)
+            return await self._check_recipient(relay, mail_from, rcpt_to, mail)
+        except LeftToRelay as error:
+            await self._left(relay, address(rcpt_to), origin, type(error).__name__)
+            raise
         except PortalError as error:
             await self.refuse(relay, origin, type(error).__name__)
             raise
 
-    async def _check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str) -> Came:
+    async def _left(self, relay: Relay, recipient: Address, origin: str, reason: str) -> None:
+        """Puts on record that a recipient is left to the relay, or counts it where the hour has its row."""
+        key = self._house.sealer.index(relay.org_id, "left", f"{relay.id} {recipient}")
+        async with self._leaving.setdefault(key, asyncio.Lock()):
+            now, known = self._source.now(), await limits.look(self._db, key)
+            if known is None or now - known[1] >= _LEFT_EVERY:
+                await self.refuse(relay, origin, reason, (known and known[0]) or None)
+                await limits.keep(self._db, key, now, 0)
+            else:
+                await limits.count(self._db, key, now, _LEFT_AT_MOST)
+
+    async def _check_recipient(self, relay: Relay, mail_from: str, rcpt_to: str, mail: str) -> Came:
         try:
             who = address(rcpt_to)
         except ValueError:
             raise RecipientRefused("not a mail address") from None
-        token = token_of(who, self._return_domain)
-        if token is not None:
-            if not await self._is_ours(token):
+        path = own_path(who, self._return_domain)
+        if path is not None:
+            if not await self._is_ours(path):
                 raise RecipientRefused("no mail of ours has this path")
             return Came()
         if not mail_from or who.domain == self._return_domain:
@@ -118,11 +146,11 @@ class IntakeDoor:
         owner = await orgs.owner_of_domain(self._db, who.domain)
         if owner and (owner.org_id == relay.org_id or relay.mode is not Mode.ARBITER):
             raise RecipientIsYours("a sender domain can't be a recipient's")
-        return await self._ways.of(relay, address(mail_from), who)
+        return await self._ways.of(relay, address(mail_from), who, mail)
 
-    async def _is_ours(self, token: str) -> bool:
+    async def _is_ours(self, path: OwnPath) -> bool:
         async with self._db.read() as tx:
-            return await outbox.by_return_hash(tx, token_hash(token)) is not None
+            return await outbox.by_return_hash(tx, path.found_by) is not None
 
     async def begin(self, relay: Relay, envelope: Envelope) -> Submission:
         came = envelope.came or (Came(),) * len(envelope.rcpt_to)
@@ -133,7 +161,7 @@ class IntakeDoor:
         house = self._house
         return ReportSubmission(self._db, house.sealer, relay, envelope, self._return_domain, house.wake)
 
-    async def refuse(self, relay: Relay | None, origin: str, reason: str) -> None:
+    async def refuse(self, relay: Relay | None, origin: str, reason: str, unsaid: int | None = None) -> None:
         event = SubmissionRefused(
             at=self._source.now(),
             who=Who.RELAY if relay else Who.STRANGER,
@@ -141,5 +169,6 @@ class IntakeDoor:
             org_id=relay.org_id if relay else None,
             origin=origin,
             reason=reason,
+            unsaid=unsaid,
         )
         await self._db.record(event)

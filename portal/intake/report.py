@@ -7,6 +7,7 @@ came is kept.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 
 from portal.db import deliveries, messages, outbox
@@ -15,23 +16,41 @@ from portal.db.engine import Database
 from portal.intake import Accepted, Envelope, Relay
 from portal.mime.report import MAX_REPORT_BYTES
 from portal.mime.returned import Form, Returned, returned
-from portal.model.events import CodeFailed, Facts, NoticeAnswered, NoticeBounced, PersonNotTold, Who
-from portal.model.links import return_token, token_hash
+from portal.model.errors import RecipientRefused
+from portal.model.events import (
+    CodeFailed,
+    Facts,
+    NoticeAnswered,
+    NoticeBounced,
+    PersonNotTold,
+    SubmissionRefused,
+    Who,
+)
+from portal.model.links import path_hash, return_token, token_hash
 from portal.model.mails import MailKind
 from portal.model.parties import Address, address
 from portal.sealing.seal import Sealer
 
-PREFIXES = ("bounce+", "reply+")
 POINT_AGAIN = timedelta(days=1)
 _NOTICES = (MailKind.NOTICE, MailKind.REMINDER)
 _CODES = (MailKind.CODE, MailKind.STAFF_CODE)
 
 
-def token_of(recipient: Address, return_domain: str) -> str | None:
-    """The token in one of the portal's own paths; None when it is another address."""
-    if recipient.domain != return_domain:
+@dataclass(frozen=True)
+class OwnPath:
+    """One of the portal's own paths. A mail's Reply-To is seen by whoever it is passed on to, so it counts for answers alone."""
+
+    for_answers: bool
+    found_by: bytes
+    """The hash under which the mail's row is found."""
+
+
+def own_path(recipient: Address, return_domain: str) -> OwnPath | None:
+    """None when it is another address. Whether there is such a mail the rows say."""
+    prefix, plus, token = recipient.local.partition("+")
+    if recipient.domain != return_domain or not plus or prefix not in ("bounce", "reply"):
         return None
-    return next((recipient.local.removeprefix(one) for one in PREFIXES if recipient.local.startswith(one)), None)
+    return OwnPath(True, token_hash(token)) if prefix == "reply" else OwnPath(False, path_hash(token))
 
 
 class ReportSubmission:
@@ -59,23 +78,25 @@ class ReportSubmission:
     async def commit(self) -> Accepted:
         found = returned(bytes(self._raw), self._envelope.mail_from, self._domain)
         for one in dict.fromkeys(self._envelope.rcpt_to):
-            token = token_of(address(one), self._domain)
-            if token is not None:
-                await self._take(token, found)
+            path = own_path(address(one), self._domain)
+            if path is not None:
+                await self._take(path, found)
         return Accepted(None)
 
-    async def _take(self, token: str, found: Returned) -> None:
+    async def _take(self, path: OwnPath, found: Returned) -> None:
+        """The token alone says whose mail it was: any relay of this portal may be the one that is asked to bring it back."""
         async with self._db.read() as tx:
-            job = await outbox.by_return_hash(tx, token_hash(token))
+            job = await outbox.by_return_hash(tx, path.found_by)
             delivery = await deliveries.one(tx, job.delivery_id) if job and job.delivery_id else None
-        if job is None or job.org_id != self._relay.org_id:
-            return
-        if found.form is not Form.REPORT:
-            await self._answered(job, delivery, found)
-        elif found.action == "failed":
+        if job is None:
+            await self._refuse()
+            raise RecipientRefused("the mail that this path was of has gone since RCPT")
+        if found.form is Form.REPORT and found.action == "failed" and not path.for_answers:
             await self._failed(job, delivery, found)
+        elif found.form is Form.ANSWER and path.for_answers:
+            await self._answered(job, delivery, found)
         else:
-            await self._on_record(job, delivery, f"{found.form}: {found.action}")
+            await self._on_record(job, delivery, f"{found.form}: {found.action}" if found.action else found.form)
 
     async def _failed(self, job: outbox.Job, delivery: Delivery | None, found: Returned) -> None:
         """A mail of ours did not arrive. What that means, its kind says."""
@@ -100,7 +121,7 @@ class ReportSubmission:
 
     async def _answered(self, job: outbox.Job, delivery: Delivery | None, found: Returned) -> None:
         """Whoever wrote is told where answers are read: at the address that the mail went to, and once a day."""
-        if found.form is not Form.ANSWER or delivery is None or not await self._wrote(delivery):
+        if delivery is None or not await self._wrote(delivery):
             await self._on_record(job, delivery, found.form)
             return
         facts, now = self._facts(job, delivery), self._source.now()
@@ -126,7 +147,7 @@ class ReportSubmission:
             subject_id=answered.id,
             epoch_id=field.epoch_id,
             payload_sealed=field.sealed,
-            return_hash=token_hash(back),
+            return_hash=path_hash(back),
         )
 
     async def _wrote(self, delivery: Delivery) -> bool:
@@ -137,6 +158,14 @@ class ReportSubmission:
             return False
         hashed = self._sealer.index(delivery.org_id, "recipient", str(writer))
         return await messages.recipient_id(self._db, delivery.org_id, hashed) == delivery.recipient_id
+
+    async def _refuse(self) -> None:
+        relay, origin = self._relay, self._envelope.origin
+        now, reason = self._source.now(), RecipientRefused.__name__
+        event = SubmissionRefused(
+            at=now, who=Who.RELAY, actor=relay.id, org_id=relay.org_id, origin=origin, reason=reason
+        )
+        await self._db.record(event)
 
     async def _on_record(self, job: outbox.Job, delivery: Delivery | None, what: str) -> None:
         await self._db.record(NoticeAnswered(**self._facts(job, delivery), what=what[:40], pointed=False))

@@ -27,8 +27,8 @@ class Ways:
     def __init__(self, db: Database, sealer: Sealer, source: Source, verdicts: Verdicts) -> None:
         self._db, self._sealer, self._source, self._verdicts = db, sealer, source, verdicts
 
-    async def of(self, relay: Relay, sender: Address, recipient: Address) -> Came:
-        """Why he is served here. Raises LeftToRelay, NobodyThere, NeverHere."""
+    async def of(self, relay: Relay, sender: Address, recipient: Address, mail: str) -> Came:
+        """Why he is served here; `mail` as in `Intake.check_recipient`. Raises LeftToRelay, NobodyThere, NeverHere."""
         route = await self._set_for(relay, recipient)
         if route is Route.NEVER:
             if relay.mode is Mode.EXPLICIT:
@@ -40,14 +40,16 @@ class Ways:
             return Came(Rule.MARKED)  # whether it is, the message itself shows
         if relay.mode is Mode.TRUST:
             return Came(Rule.TRUST)
-        return await self._by_verdict(relay, sender, recipient, route)
+        return await self._by_verdict(relay, sender, recipient, mail, route)
 
     async def _set_for(self, relay: Relay, recipient: Address) -> Route | None:
         address = self._sealer.index(relay.org_id, "route address", str(recipient))
         domain = self._sealer.index(relay.org_id, "route domain", recipient.domain)
         return await routes.listed(self._db, relay.org_id, address, domain)
 
-    async def _by_verdict(self, relay: Relay, sender: Address, recipient: Address, route: Route | None) -> Came:
+    async def _by_verdict(
+        self, relay: Relay, sender: Address, recipient: Address, mail: str, route: Route | None
+    ) -> Came:
         level, hours = await routes.transport_of(self._db, relay.org_id)
         if route is not None:
             level = Level(route.value)
@@ -58,16 +60,18 @@ class Ways:
             return Came(found.rule, found)
         if found.outcome is Outcome.NOBODY:
             raise NobodyThere("the name servers say that nobody takes mail there")
-        if hours is not None and await self._has_waited(relay, sender, recipient, timedelta(hours=hours)):
+        one = "\0".join((relay.id, mail, str(sender), str(recipient)))
+        if hours is not None and await self._has_waited(relay, one, timedelta(hours=hours)):
             return Came(Rule.WAITED, found)
         raise LeftToRelay(found.outcome.value)
 
-    async def _has_waited(self, relay: Relay, sender: Address, recipient: Address, long: timedelta) -> bool:
-        """Whether a relay has brought mail of this sender to this domain over and over for so long.
+    async def _has_waited(self, relay: Relay, one: str, long: timedelta) -> bool:
+        """Whether a relay has brought this one mail to this one recipient over and over for so long.
 
+        Where the relay does not name the mail, all of its mail from this sender to this recipient is one.
         The counter's moment is the first offer; its count is the minutes from there to the latest.
         """
-        key = self._sealer.index(relay.org_id, "waits", f"{relay.id} {sender} {recipient.domain}")
+        key = self._sealer.index(relay.org_id, "waits", one)
         now, known = self._source.now(), await limits.look(self._db, key)
         if known is None or now - (known[1] + timedelta(minutes=known[0])) > _GAP:
             await limits.keep(self._db, key, now, 0)

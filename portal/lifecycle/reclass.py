@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from portal.clock import Source
-from portal.db import deliveries, given, holds, messages, orgs
+from portal.db import deliveries, given, holds, messages, orgs, threads
 from portal.db.deliveries import Delivery
 from portal.db.engine import Database
 from portal.db.tx import ReadTx
@@ -50,6 +50,7 @@ class Reclass:
             await self._check_holds(changed, org_id, message_id, wanted)
             await deliveries.raise_message(changed, message_id, wanted)
             await messages.keep_until(changed, message_id, retain_until)
+            await threads.lift(changed, org_id, message_id, wanted.assurance)
             for one in alive:
                 if not await deliveries.raise_class(changed, one, wanted, wanted.assurance):
                     raise InputRefused("Somebody opened or changed it at this very moment. Look again, then repeat it.")

@@ -128,7 +128,14 @@ class _Session:
     def _check_key(self) -> None:
         """Raises SubmissionFailed unless the host's key is a pinned one. So far it has heard our name and no more."""
         tls = self._client.transport.get_extra_info("ssl_object") if self._client.transport else None
-        found = key_pin(tls.getpeercert(binary_form=True) or b"") if tls else ""
+        try:
+            found = key_pin(tls.getpeercert(binary_form=True) or b"") if tls else ""
+        except ValueError as error:
+            self._client.close()
+            raise SubmissionFailed(
+                f"the submission host's certificate can't be read ({one_line(str(error))}), so its key is no pinned one",
+                transient=True,
+            ) from error
         if found not in self._pins:
             self._client.close()
             raise SubmissionFailed(
@@ -146,11 +153,18 @@ class _Session:
 
 
 def key_pin(certificate: bytes) -> str:
-    """SHA-256, in hex, of the public key in a certificate (DER)."""
+    """SHA-256, in hex, of the public key in a certificate (DER). Raises ValueError when there is none that can be read."""
     from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    key = x509.load_der_x509_certificate(certificate).public_key()
+    try:
+        key = x509.load_der_x509_certificate(certificate).public_key()
+    except (
+        x509.InvalidVersion,
+        UnsupportedAlgorithm,
+    ) as error:  # no ValueErrors in the library, and no less a certificate's fault
+        raise ValueError(str(error)) from error
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 

@@ -51,7 +51,8 @@ class Part:
 class Enclosed:
     """A further document of the mail, shown below its first one: a message in the message, or more of its own words.
 
-    `part` is the id of the attachment that holds a message whole; more words of the mail have none, and no heading.
+    `part` is the id of the attachment that holds a message whole, or words that were signed, which have no heading; more words of the
+    mail have neither.
     `within` is the id of the message around it, or nothing. `html` is a document of its own, never joined with another's (EFAIL).
     """
 
@@ -180,14 +181,17 @@ class Renderer(Protocol):
 
     `formatted` takes what a recipient typed and gives it as HTML with light formatting (portal/mime/markup.py): paragraphs, line
     breaks, bold, slanted and lists. What would lose a letter, or goes over the limits, is InputRefused.
+
+    `whose` says which person waits for it: nobody has more than one thing made at a time, so that she is in nobody else's way.
+    Empty is nobody: mail that came in.
     """
 
-    async def render(self, raw: AsyncIterator[bytes], sink: PartSink) -> Rendition: ...
+    async def render(self, raw: AsyncIterator[bytes], sink: PartSink, whose: str = "") -> Rendition: ...
 
     async def logo(self, raw: bytes) -> Logo: ...
 
-    async def paper(self, sheet: bytes) -> bytes | None: ...
+    async def paper(self, sheet: bytes, whose: str) -> bytes | None: ...
 
-    async def formatted(self, text: str) -> str: ...
+    async def formatted(self, text: str, whose: str) -> str: ...
 
     async def close(self) -> None: ...

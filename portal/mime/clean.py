@@ -20,8 +20,8 @@ from portal.mime.css import clean_style
 from portal.mime.limits import MAX_HTML_CHARS, MAX_HTML_DEPTH, MAX_PICTURE_BYTES
 from portal.mime.links import disguised, shown, target
 from portal.mime.names import PICTURES, sniffed
-from portal.mime.nesting import deepest
-from portal.mime.sheets import inlined
+from portal.mime.nesting import is_deep
+from portal.mime.sheets import blocks, inlined
 from portal.mime.words import plain
 
 
@@ -40,7 +40,7 @@ _WITH_CONTENT = _words(
 )
 _LAYOUT = frozenset({"align", "valign", "bgcolor", "width", "height"})
 _ATTRIBUTES = {
-    "*": frozenset({"style", "dir", "lang"}),
+    "*": frozenset({"style", "dir", "lang", "background"}),  # the last one only to be told of
     "a": frozenset({"href"}),
     "img": frozenset({"src", "alt", "width", "height", "border", "align", "hspace", "vspace"}),
     "table": _LAYOUT | {"border", "cellpadding", "cellspacing", "bordercolor", "rules", "frame", "summary"},
@@ -60,6 +60,7 @@ _REL = "noopener noreferrer nofollow"
 _TOKEN_VALUE = re.compile(r"[\w#.,%+ '-]{0,200}\Z")
 _BODY = re.compile(r"<body((?:\s[^<>]{0,4000})?)>", re.IGNORECASE)
 _BODY_COLOUR = re.compile(r"\s(bgcolor|text)\s*=\s*[\"']?(#?[A-Za-z0-9]{3,20})", re.IGNORECASE)
+_BODY_BACKGROUND = re.compile(r"\sbackground\s*=\s*[\"']?([^\"'\s>]{1,200})", re.IGNORECASE)
 _BODY_STYLE = re.compile(r"\sstyle\s*=\s*(\"[^\"]*\"|'[^']*')", re.IGNORECASE)
 # In the sanitiser's output no attribute value holds an angle bracket, so a tag ends at the first one.
 _MARKED = re.compile(r"<(a|img)\b([^>]*)>|</a>")
@@ -91,6 +92,10 @@ _LINE_END = re.compile(
 _IN_LINE_SPACE = re.compile(r"[ \t\r\n]+")
 _LINE_SPACE = re.compile(r"[ \t\xa0]*\n[ \t\xa0]*")
 _BLANK_LINES = re.compile(r"\n{3,}")
+_REMOTE_BEHIND = re.compile(
+    r"(?:background|list-style)(?:-image)?\s{0,9}:[^;{}]{0,200}?\burl\(\s{0,9}[\"']?((?:https?:)?[/\\]{2})",
+    re.IGNORECASE,
+)
 _REMOTE = re.compile(r"\s*(https?:)?[/\\]{2}", re.IGNORECASE)
 
 
@@ -123,7 +128,7 @@ class Cleaner:
         """The body fragment of `html`; `picture` gives the bytes for a content id, None if the mail has no such part."""
         if len(html) > MAX_HTML_CHARS:
             return Cleaned(None, frozenset(), frozenset({"html-left-out"}))
-        if deepest(html, MAX_HTML_DEPTH) >= MAX_HTML_DEPTH:
+        if is_deep(html, MAX_HTML_DEPTH):
             return Cleaned(None, frozenset(), frozenset({"html-left-out", "too-deep"}))
         self._begin(picture)
         try:
@@ -139,6 +144,10 @@ class Cleaner:
 
     def _fragment(self, html: str) -> str | None:
         """What the library leaves of `html`, in its blocks' styles if they fit; None if it is too much even without."""
+        for block in blocks(html):
+            self._look_behind(block)
+        if (body := _BODY.search(html)) and (behind := _BODY_BACKGROUND.search(body[1])):
+            self._tell_of(behind[1])
         styled = inlined(html)
         for tried in (styled, html) if styled is not html else (html,):
             if len(tried) > 2 * MAX_HTML_CHARS:
@@ -160,7 +169,11 @@ class Cleaner:
     def _judge(self, name: str, value: str) -> str | None:
         """The value to keep of an attribute on the allow-list, or None."""
         if name == "style":
+            self._look_behind(value)
             return clean_style(value) or None
+        if name == "background":
+            self._tell_of(value)
+            return None
         if name == "href":
             return self._target(value)
         if name == "src":
@@ -168,6 +181,15 @@ class Cleaner:
         if name in ("alt", "summary"):
             return plain(value, 400).translate(_NO_ANGLES)
         return value if _TOKEN_VALUE.match(value) else None
+
+    def _tell_of(self, address: str) -> None:
+        if _REMOTE.match(address):
+            self._problems.add("remote-left-out")
+
+    def _look_behind(self, style: str) -> None:
+        """Pictures behind the words, which `css.py` drops."""
+        if found := _REMOTE_BEHIND.search(style):
+            self._tell_of(found[1])
 
     def _source(self, value: str) -> str | None:
         """`cid:` and the name of a picture of the mail's, or the host of a remote one, or None."""

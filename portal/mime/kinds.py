@@ -4,7 +4,7 @@
 (winmail.dat). Nothing here checks a signature, so no word says that one is good. What the bytes are goes before what the mail claims.
 """
 
-from portal.mime.structure import MESSAGES, Entity
+from portal.mime.structure import MESSAGES, PKCS7, Entity
 
 CALENDARS = frozenset({"text/calendar", "application/ics", "text/x-vcalendar"})
 CARDS = frozenset({"text/vcard", "text/x-vcard", "text/directory"})
@@ -35,7 +35,6 @@ _BY_BEGINNING = (
     (b"-----BEGIN PGP PUBLIC KEY BLOCK-----", "key"),
     (b"\x78\x9f\x3e\x22", "outlook"),  # TNEF_SIGNATURE, MS-OXTNEF 2.1.3.1
 )
-_PKCS7 = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
 # The content type of CMS (RFC 5652 3): an object identifier right at the beginning. AuthEnvelopedData is RFC 5083.
 _CMS = bytes.fromhex("2a864886f70d0107")
 _CMS_SIGNED = _CMS + b"\x02"
@@ -49,7 +48,7 @@ def kind_of(entity: Entity, content: bytes) -> str:
     for mark, kind in _BY_BEGINNING:
         if beginning.startswith(mark):
             return kind
-    if entity.media_type in _PKCS7:
+    if entity.media_type in PKCS7:
         return _cms(entity, beginning)
     if entity.media_type == "application/octet-stream" and entity.file_name.lower() == "winmail.dat":
         return "outlook"

@@ -36,7 +36,7 @@ def target(href: str) -> tuple[str, str] | None:
     if len(href) > _MAX_CHARS:
         return None
     if _MAIL.match(href):
-        return href, unquote(href[7:].partition("?")[0])[:200]
+        return f"mailto:{href[7:]}", _addresses(href[7:])
     found = _WEB.match(href)
     host = _ascii_host(found[2]) if found else None
     if found is None or host is None:
@@ -45,11 +45,19 @@ def target(href: str) -> tuple[str, str] | None:
     return f"{found[1].lower()}://{host}{rest}", host
 
 
+def _addresses(rest: str) -> str:
+    """To whom a mailto link writes: before its fields, and in those named `to` (RFC 6068 2). One that names nobody opens a program."""
+    before, _, fields = rest.partition("?")
+    named = (one.partition("=") for one in fields.split("&"))
+    found = [before, *(value for name, _, value in named if unquote(name).lower() == "to")]
+    return ",".join(unquote(one) for one in found if one)[:200] or "mailto:"
+
+
 def disguised(words: str, host: str) -> bool:
     """Whether the words of a link name another host than the one it leads to; `host` is what `target` gave."""
-    name = host.rpartition("@")[2].partition(":")[0]
+    names = [one.rpartition("@")[2].partition(":")[0] for one in re.split("[,;]", host)]
     claims = {(claim[1] or claim[2]).lower() for claim in _CLAIM.finditer(_seen(words))}
-    return any(not _is_same(claim, name) for claim in claims)
+    return any(not _is_same(claim, name) for claim in claims for name in names)
 
 
 def shown(host: str) -> str:

@@ -31,7 +31,7 @@ from portal.mime.limits import (
 from portal.mime.names import safe_name, sniffed
 from portal.mime.quoted import answers, quoted_html, quoted_text
 from portal.mime.report import reports
-from portal.mime.structure import Entity, Tree, tree
+from portal.mime.structure import PKCS7, Entity, Tree, tree
 from portal.mime.transfer import AS_IT_IS
 from portal.mime.words import plain, spoken, untagged
 
@@ -206,8 +206,8 @@ class _Reading:
         )
         return Parsed(rendition, tuple(self._contents))
 
-    def _read(self, mail: Tree, part: str, within: str) -> _Document:
-        """Takes in a mail, or the message in attachment `part`, and gives back its first document."""
+    def _read(self, mail: Tree, part: str, within: str, *, signed: bool = False) -> _Document:
+        """Takes in a mail, or the message in attachment `part` (or what was `signed` there), and gives back its first document."""
         bodies = _bodies(mail.root)
         if len(bodies.words) + len(self._enclosed) > MAX_ENCLOSED:
             room = max(MAX_ENCLOSED - len(self._enclosed), 1)
@@ -217,12 +217,13 @@ class _Reading:
         documents = [one for one in self._documents(bodies) if not one.blank]
         body = documents[0] if documents else _Document("", None)
         if part:
-            self._enclosed.append(Enclosed(part, within, heading_from(mail.fields)[0], body.text, body.html))
+            heading = None if signed else heading_from(mail.fields)[0]
+            self._enclosed.append(Enclosed(part, within, heading, body.text, body.html))
         self._enclosed += [Enclosed("", part, None, one.text, one.html) for one in documents[1:]]
         for entity in _each_calendar_once(bodies.rest):
             number = self._attach(entity, part)
             if entity.message is not None:
-                self._read(entity.message, number, part)
+                self._read(entity.message, number, part, signed=entity.media_type in PKCS7)
         return body
 
     def _documents(self, bodies: _Bodies) -> list[_Document]:
@@ -304,7 +305,7 @@ class _Reading:
         name = safe_name(entity.file_name, number, "application/pgp-encrypted" if kind == "pgp-encrypted" else declared)
         self._parts.append(Part(number, name, sniffed(beginning), declared, len(content), kind=kind, within=within))
         self._contents.append(content)
-        if kind in LOCKED:
+        if kind in LOCKED and entity.message is None:
             self._problems.add("other-program")
         if kind in _SAYS:
             self._tell(kind, bytes(content), entity.parameter("charset"), number)

@@ -10,9 +10,10 @@ import asyncio
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Literal
+from weakref import WeakValueDictionary
 
 import portal
 from portal.mime import Logo, PartSink, Renderer, Rendition, formatted, logos
@@ -33,7 +34,8 @@ class ProcessRenderer(Renderer):
     """At most `size` processes at work, started when first needed, each replaced after `mails` mails or any failure.
 
     `seconds` is the wall clock for a picture or a mail, with 5 s more for each 25 MB of the latter. When all processes are busy,
-    `render` and `logo` wait.
+    `render` waits. All else has a lane of its own, of one process beside those, so that no mail waits for it; and of one person one
+    thing is made at a time, whatever it is.
     """
 
     def __init__(
@@ -41,6 +43,9 @@ class ProcessRenderer(Renderer):
     ) -> None:
         self._size = size
         self._slots = asyncio.Semaphore(size)
+        self._aside = asyncio.Semaphore(1)
+        self._own: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Of each person who waits or is served."""
         self._seconds = seconds
         self._mails = mails
         self._memory_bytes = memory_bytes
@@ -49,12 +54,12 @@ class ProcessRenderer(Renderer):
         self._endings: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    async def render(self, raw: AsyncIterator[bytes], sink: PartSink) -> Rendition:
+    async def render(self, raw: AsyncIterator[bytes], sink: PartSink, whose: str = "") -> Rendition:
         """See `Renderer`. A part begun but not in the returned `parts` is to be thrown away: the process was lost on the way.
 
         Raises what `raw` and `sink` raise, and RuntimeError after `close`.
         """
-        async with self._slots:
+        async with self._turn(whose), self._slots:
             child = await self._child()
             head = bytearray()
             try:
@@ -73,11 +78,11 @@ class ProcessRenderer(Renderer):
             return rendition
 
     async def logo(self, raw: bytes) -> Logo:
-        """See `Renderer`. Waits its turn as a mail does; a warm process, which serves mails alone, is left waiting for the next one.
+        """See `Renderer`. A process of its own: the warm ones serve mails alone.
 
         Raises InputRefused, and RuntimeError after `close`.
         """
-        async with self._slots:
+        async with self._aside:
             child = await self._new("picture")
             try:
                 return logos.load(await child.alone(raw, logos.MAX_PNG_BYTES, self._seconds))
@@ -86,11 +91,11 @@ class ProcessRenderer(Renderer):
             finally:
                 self._end(child)
 
-    async def paper(self, sheet: bytes) -> bytes | None:
+    async def paper(self, sheet: bytes, whose: str) -> bytes | None:
         """See `Renderer`. A process of its own, as for a logo."""
         if len(sheet) > MAX_SHEET_BYTES:
             return None
-        async with self._slots:
+        async with self._turn(whose), self._aside:
             child = await self._new("paper")
             try:
                 answer = await child.alone(sheet, MAX_PDF_BYTES, self._seconds)
@@ -100,9 +105,9 @@ class ProcessRenderer(Renderer):
                 self._end(child)
         return answer if answer.startswith(b"%PDF-") else None
 
-    async def formatted(self, text: str) -> str:
+    async def formatted(self, text: str, whose: str) -> str:
         """See `Renderer`. Waits its turn as `logo` does. Raises InputRefused, and RuntimeError after `close`."""
-        async with self._slots:
+        async with self._turn(whose), self._aside:
             child = await self._new("markup")
             try:
                 return formatted.load(await child.alone(text.encode(), formatted.MAX_BYTES, self._seconds))
@@ -116,6 +121,7 @@ class ProcessRenderer(Renderer):
         self._closed = True
         for child in self._busy:
             child.kill()
+        await self._aside.acquire()
         for _ in range(self._size):
             await self._slots.acquire()
         while self._idle:
@@ -124,6 +130,17 @@ class ProcessRenderer(Renderer):
             await asyncio.wait(self._endings)
         for _ in range(self._size):
             self._slots.release()
+        self._aside.release()
+
+    @asynccontextmanager
+    async def _turn(self, whose: str) -> AsyncIterator[None]:
+        """What a person asks for waits for what she asked for before, and only one of it stands in the queue of all."""
+        if not whose:
+            yield
+            return
+        own = self._own.setdefault(whose, asyncio.Lock())
+        async with own:
+            yield
 
     async def _child(self) -> "_Child":
         while self._idle and not self._closed:

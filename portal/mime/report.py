@@ -16,6 +16,7 @@ MAX_REPORT_BYTES = 256 * 1024
 """This much of a report is looked at: its machine-readable part comes before the returned message (RFC 6522)."""
 _MAX_BLOCKS = 1000
 _STATUS = re.compile(rb"[245]\.\d{1,3}\.\d{1,3}")
+_SAID = re.compile(rb"\s*smtp\s*;\s*[245]\d\d[ -]([245]\.\d{1,3}\.\d{1,3})(?!\d)", re.IGNORECASE)
 
 
 def read_report(raw: Raw) -> tuple[str, str] | None:
@@ -49,9 +50,16 @@ def _of_recipient(block: Fields, part: str) -> Report | None:
     if not action:
         return None
     recipient = block.first(b"original-recipient") or block.first(b"final-recipient")
-    status = _STATUS.search(block.first(b"status"))
     reason = _typed(block.first(b"diagnostic-code"))
-    return Report(part, _typed(recipient), _word(action), status[0].decode() if status else "", reason)
+    return Report(part, _typed(recipient), _word(action), _status(block), reason)
+
+
+def _status(block: Fields) -> str:
+    """Where Status says nothing but the class (Exim's is always x.0.0), the code in the host's own words (RFC 3463 2)."""
+    found = _STATUS.search(block.first(b"status"))
+    if found and found[0].endswith(b".0.0"):
+        found = _SAID.match(block.first(b"diagnostic-code")) or found
+    return found[found.re.groups].decode() if found else ""
 
 
 def _of_reader(block: Fields, part: str) -> Report | None:
@@ -89,6 +97,5 @@ def _first_recipient(part: Entity) -> tuple[str, str] | None:
     for block in _blocks(part.source, part.start, part.end):
         action = block.first(b"action").strip().lower()
         if action:
-            found = _STATUS.search(block.first(b"status"))
-            return action[:20].decode("ascii", "replace"), found[0].decode() if found else ""
+            return action[:20].decode("ascii", "replace"), _status(block)
     return None

@@ -22,7 +22,7 @@ _MAX_GROWTH_CHARS = 16 * 1024 * 1024
 
 def inlined(html: str) -> str:
     """`html` with its blocks' rules in its attributes; as it was where it has none, or where they would cost too much. Total."""
-    sheet = "\n".join(_blocks(html))
+    sheet = "\n".join(blocks(html))
     rules = clean_sheet(sheet) if 0 < len(sheet) <= _MAX_CSS_CHARS else []
     if not rules or _too_much(rules, html.count("<")):
         return html
@@ -36,7 +36,7 @@ def inlined(html: str) -> str:
         return html
 
 
-def _blocks(html: str) -> Iterator[str]:
+def blocks(html: str) -> Iterator[str]:
     """The blocks' texts, those for screens. What stands in a comment (Outlook's conditions) is not one."""
     at = 0
     while begin := _BEGIN.search(html, at):

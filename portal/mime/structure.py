@@ -23,8 +23,10 @@ from portal.mime.limits import (
     MAX_TWICE_KEPT_BYTES,
     Unparsable,
 )
+from portal.mime.signed import words_of
 from portal.mime.transfer import AS_IT_IS, decoded
 
+PKCS7 = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
 MESSAGES = frozenset({"message/rfc822", "message/global", "message/news"})
 _MEDIA_TYPE = re.compile(r"[\s\"']*([\w!#$&^.+-]{1,100}/[\w!#$&^.+-]{1,100})", re.ASCII)
 # What a multipart begins with whose header names another boundary, or none: a delimiter, and under it a field of a part.
@@ -37,7 +39,7 @@ class Entity:
     """One entity: what its Content fields say, where in `source` its body lies, and its parts if it is a multipart.
 
     `source` is the raw mail, or what came out of a part that was encoded though it must not be (RFC 2045 6.4). `message` is
-    the mail inside a message/rfc822.
+    the mail inside a message/rfc822, or the entity inside an opaque-signed part.
     """
 
     content: Message
@@ -113,7 +115,7 @@ class _Walk:
 
     def _entity(self, raw: Raw, fields: Fields, end: int, depth: int, default: str) -> Entity:
         part = _entity(raw, fields, end, default)
-        if part.media_type in MESSAGES:
+        if part.media_type in MESSAGES or part.media_type in PKCS7:
             self._open(part, depth)
         if not part.media_type.startswith("multipart/"):
             return part
@@ -126,8 +128,11 @@ class _Walk:
         return part
 
     def _open(self, part: Entity, depth: int) -> None:
-        """Reads the message in a part. One that can't be read stays what every part is, an attachment."""
-        size = part.end - part.start
+        """Reads the message in a part, or what was signed in it. One that can't be read stays what every part is, an attachment."""
+        size, signed = part.end - part.start, part.media_type in PKCS7
+        inside = _signed(part) if signed else None
+        if signed and inside is None:
+            return
         if depth >= MAX_DEPTH or self._level >= MAX_ENCLOSED_DEPTH or size > self._opened_left:
             self.problems.add("too-deep")
         elif self._messages >= MAX_ENCLOSED:
@@ -136,7 +141,7 @@ class _Walk:
             self._opened_left -= size
             self._messages += 1
             self._level += 1
-            source, start, end = _unwrapped(part) or (part.source, part.start, part.end)
+            source, start, end = inside or _unwrapped(part) or (part.source, part.start, part.end)
             try:
                 part.message = self.mail(source, start, end, depth + 1)
             except Unparsable:
@@ -205,6 +210,13 @@ def _unwrapped(part: Entity) -> tuple[bytes, int, int] | None:
         return None
     inside, _ = part.decoded()
     return inside, 0, len(inside)
+
+
+def _signed(part: Entity) -> tuple[bytes, int, int] | None:
+    if part.end - part.start > MAX_OPENED_BYTES:
+        return None
+    words = words_of(part.decoded()[0])
+    return None if words is None else (words, 0, len(words))
 
 
 def _entity(raw: Raw, fields: Fields, end: int, default: str) -> Entity:

@@ -163,6 +163,10 @@ class FileUnscanned(InputRefused):
     transient = True
 
 
+class FilesUnscanned(FileUnscanned):
+    """A file of a draft was never scanned, and the class of its message takes none unscanned by now; all of it is kept."""
+
+
 class BodyTooLarge(InputRefused):
     """What was sent is over the limit that was said before the upload."""
 
@@ -216,6 +220,13 @@ class RecipientIsYours(SubmissionRefused):
 class TooManyRecipients(SubmissionRefused):
     transient = True
     say = "Too many recipients in one transaction."
+
+
+class RecipientApart(SubmissionRefused):
+    """One recipient is served whatever the message says, another only if it is marked: one answer can't be right for both."""
+
+    transient = True
+    say = "This recipient goes by another rule than the first: send the mail to this one in a transaction of its own."
 
 
 class MessageTooLarge(SubmissionRefused):

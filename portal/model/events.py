@@ -305,9 +305,14 @@ class MessageAccepted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SubmissionRefused(Event):
-    """A relay's message, or its sender or a recipient, was refused. `reason` is the error's name."""
+    """A relay's message, or its sender or a recipient, was refused. `reason` is the error's name.
+
+    A recipient who is left to the relay is refused at each of its tries, for days, and an hour has one row: `unsaid` is how many
+    tries of that relay for that recipient went before it without one.
+    """
 
     reason: str
+    unsaid: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -776,7 +781,10 @@ class GraduationReturned(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ScanOpened(Event):
-    """The worker opened a message to have it scanned, for it could not be when it came in. Committed before it unwraps."""
+    """A message was opened to have it scanned, for it could not be when it came in; or a file for a reply (`file`), which its class
+    took unscanned then and takes no more. Committed before it unwraps."""
+
+    file: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

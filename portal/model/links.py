@@ -21,6 +21,16 @@ def return_token(random: bytes) -> str:
     return base64.b32encode(random).rstrip(b"=").decode().lower()
 
 
+def reply_token(back: str) -> str:
+    """The token of a mail's Reply-To, from that of its return path. There is no way from it to that one, which says what bounced."""
+    return return_token(hashlib.sha256(b"reply " + back.encode("utf-8", "surrogatepass")).digest()[:16])
+
+
+def path_hash(back: str) -> bytes:
+    """What the row of a mail is found by, from the token of its return path; `token_hash` of its reply token is the same."""
+    return token_hash(reply_token(back))
+
+
 def token_hash(token: str) -> bytes:
     """Machine-made secrets of 256 bits are found by their plain hash."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

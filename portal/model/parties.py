@@ -8,8 +8,10 @@ part is Unicode NFC and lower case (RFC 6531). Plus tags and dots are kept: only
 import re
 import unicodedata
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 _LOCAL = re.compile(r"[^\x00-\x20\x7f<>()\[\],;:\\\"@]+\Z")
+_SERVER = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<v4>[^\[\]:]+))(?::(?P<port>[0-9]{1,5}))?\Z")
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)\Z")
 
 
@@ -57,3 +59,21 @@ def address(text: str) -> Address:
     if any(unicodedata.category(sign)[0] in "CZ" for sign in local):  # line ends and bidi signs beyond ASCII
         raise ValueError("not a mail address")
     return Address(unicodedata.normalize("NFC", local.lower()), domain_name(domain))
+
+
+def name_server(text: str) -> tuple[str, int]:
+    """The address and port of a name server: `192.0.2.53`, `192.0.2.53:5353`, `2001:db8::53` or `[2001:db8::53]:5353`.
+
+    Raises ValueError when it is none.
+    """
+    try:
+        if found := _SERVER.match(text):
+            of_its_kind = IPv6Address(found["v6"]) if found["v6"] else IPv4Address(found["v4"])
+            port = int(found["port"] or 53)
+            if 0 < port < 65536:
+                return str(of_its_kind), port
+        else:
+            return str(ip_address(text)), 53
+    except ValueError:
+        pass
+    raise ValueError("not a name server")

@@ -10,13 +10,15 @@ DRAFT_LIFE = timedelta(days=7)
 
 @dataclass(frozen=True)
 class FileLabel:
-    """What an attachment of a reply is called; `sha256` is hex, `size` counts bytes."""
+    """What an attachment of a reply is called; `sha256` is hex, `size` counts bytes. `clean` is set once a virus scanner found
+    nothing in it."""
 
     id: str
     name: str
     media_type: str
     size: int
     sha256: str
+    clean: bool = False
 
     def dump(self) -> bytes:
         return json.dumps(asdict(self), ensure_ascii=False).encode()

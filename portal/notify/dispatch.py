@@ -27,6 +27,7 @@ from portal.model.events import (
     Who,
 )
 from portal.model.ids import JobId
+from portal.model.links import reply_token
 from portal.model.mails import MailKind
 from portal.model.message import READABLE, DeliveryState
 from portal.model.notice import STAFF_PASSKEY, ChangePayload, CodePayload, NewsPayload, NoticePayload, StaffCodePayload
@@ -224,9 +225,9 @@ class Dispatch:
     def _told(
         self, organisation: Organisation, language: str, to: str, now: datetime, job_id: JobId, token: str = ""
     ) -> Told:
-        """`token` is of the path where an answer by mail is known for what it is."""
+        """`token` is of the return path; with it there is a path where an answer by mail is known for what it is."""
         base_url = f"https://{organisation.host}" if organisation.host else self._base_url
-        reply_to = f"reply+{token}@{self._domain}" if token else ""
+        reply_to = f"reply+{reply_token(token)}@{self._domain}" if token else ""
         return Told(organisation, language, to, now, f"<{job_id}@{self._domain}>", base_url, reply_to)
 
     # -- how it went

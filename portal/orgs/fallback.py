@@ -85,7 +85,7 @@ class Fallback:
         """What a relay did last, newest first: taken in, or refused and why. Raises InputRefused."""
         relay, _ = await self.relay(org, relay_id)
         async with self._db.read() as tx:
-            return await overview.of_actor(tx, relay.id, limit)
+            return await overview.of_actor(tx, org.id, relay.id, limit)
 
     # -- sender domains
 

@@ -138,7 +138,7 @@ class Reading:
 
     async def paper(self, view: View, sheet: bytes) -> bytes | None:
         """A PDF of what was opened for it (`Purpose.PDF`), or None where none can be made. Raises NoLongerReadable."""
-        pdf = await self._renderer.paper(sheet)
+        pdf = await self._renderer.paper(sheet, view.stored.target.recipient_id)
         if not await views.still_readable(self._db, view.stored.target.delivery_id, self._source.now()):
             raise NoLongerReadable("it ended while its PDF was made")
         return pdf
@@ -173,10 +173,12 @@ class Reading:
         kept = await messages.part(self._db, looked_up.target.message_id, part_id)
         if kept is None or (purpose is Purpose.PREVIEW and not looked_up.previews):
             raise NotFound("no such attachment")
-        _, stored, (opened, _) = await self._released(reader, delivery_id, purpose, part_id, self._opener.open)
-        rendition = load(await opened.read(Kind.RENDITION, stored.rendition_sealed or b""))
+        access, stored, (opened, _) = await self._released(reader, delivery_id, purpose, part_id, self._opener.open)
+        rendition = await self._rendition(opened, stored, access)
         part = next((one for one in rendition.parts if one.id == part_id), None)
-        if part is None:
+        if stored.rendition_version != VERSION:
+            kept = await messages.part(self._db, looked_up.target.message_id, part_id)
+        if part is None or kept is None:
             raise NotFound("no such attachment")
         return part, opened, kept.blob_key
 
@@ -291,7 +293,9 @@ class Reading:
         stream = await self._stream_original(opened, stored)
         try:
             container = opened.container(self._sealer)
-            rendition = await prepare(self._db, self._renderer, container, stream, access.at)
+            rendition = await prepare(
+                self._db, self._renderer, container, stream, access.at, whose=access.reader.recipient_id
+            )
         finally:
             stream.close()
         if not await views.still_readable(self._db, stored.target.delivery_id, self._source.now()):

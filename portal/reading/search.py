@@ -10,9 +10,12 @@ become "opened": reminders go on, and the sender is not told that it was read.
 import asyncio
 import re
 import unicodedata
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import lru_cache
 from html import unescape
+from weakref import WeakValueDictionary
 
 from portal.clock import Source
 from portal.db import views
@@ -21,9 +24,9 @@ from portal.mime import VERSION
 from portal.mime.cover import Cover
 from portal.mime.wire import load
 from portal.model.access import Access, Purpose, Reader, may_read
-from portal.model.errors import ContentDamaged, InputRefused
+from portal.model.errors import ContentDamaged, InputRefused, TooManyTries
 from portal.model.events import InboxSearched, Who
-from portal.model.ids import DeliveryId
+from portal.model.ids import DeliveryId, RecipientId
 from portal.model.message import READABLE, DeliveryState
 from portal.reading.read import InboxLine
 from portal.sealing import Kind
@@ -37,6 +40,8 @@ TOO_LONG = "too long to look for"
 _BATCH = 25
 _TAG = re.compile(r"<[^>]*>")
 _AT_ONCE = 2
+WAIT_SECONDS = 5.0
+"""How long a search waits for its turn."""
 _MOST_BYTES = 1024 * 1024
 """Of a sealed rendition: larger ones hold pictures, and would take the server's time from others."""
 # Letters that Unicode does not take apart, and signs that are not seen: soft hyphen, zero-width and direction marks, tatweel.
@@ -53,16 +58,29 @@ class Found:
 
 
 class Search:
-    """See the module. Holds the Opener: handed to the web role only. At most two searches run at once; others wait."""
+    """See the module. Holds the Opener: handed to the web role only.
+
+    At most two searches run at once, and one of each person's. Others wait in the order in which they came, for `WAIT_SECONDS`.
+    """
 
     def __init__(self, db: Database, opener: Opener, source: Source) -> None:
         self._db, self._opener, self._source = db, opener, source
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._own: WeakValueDictionary[RecipientId, asyncio.Lock] = WeakValueDictionary()
+        """Of each person who searches or waits: who sends many searches waits for herself, not in the way of others."""
 
     async def find(self, reader: Reader, typed: str, before: DeliveryId | None = None) -> Found:
-        """Messages older than `before` that hold every word of `typed`, whatever its capitals and accents. Raises InputRefused."""
+        """Messages older than `before` that hold every word of `typed`, whatever its capitals and accents. Raises InputRefused, and
+        TooManyTries when its turn does not come."""
         words = words_of(typed)
-        async with self._slots:
+        own = self._own.setdefault(reader.recipient_id, asyncio.Lock())
+        async with AsyncExitStack() as turn:
+            try:
+                async with asyncio.timeout(WAIT_SECONDS):
+                    await turn.enter_async_context(own)
+                    await turn.enter_async_context(self._slots)
+            except TimeoutError:
+                raise TooManyTries("searches are still running", timedelta(seconds=WAIT_SECONDS)) from None
             found = await self._find(reader, words, before)
         now = self._source.now()  # seconds may have passed since the first of them was looked at
         kept = [one for one in found.lines if await views.still_readable(self._db, one.line.target.delivery_id, now)]

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +38,11 @@ Way = Literal["direct", "portal", "neither"]
 _PAUSE_SECONDS = 0.25  # all at once would be more connections than the intake takes from one address
 _BUSY = "451 4.7.1 Greylisted, try again later"
 _FALLBACK = "it waits in the queue or came back: the relay has no fallback to the portal (smtp_fallback_relay, the map or the agent)"
+_UNSEEN = (
+    "of an arbiter's relay the portal takes nothing for mail hosts that it does not look at: give it PORTAL_PROBE_PRIVATE={networks}"
+    " (in the network of the trial, for its time), or listen at addresses of the internet"
+)
+_BY_MX = "an arbiter looks the domains up itself: give six --address, and set the MX records of --plan"
 _TRUST = "mail that only has to wait came here: portal relay mode RELAY arbiter --org ORG"
 
 
@@ -160,6 +166,10 @@ def check(trial: Trial) -> None:
         raise InputRefused(
             f"Give one --address, or {1 + len(_LISTENING)}: one for each mail host and one where nothing listens."
         )
+    try:
+        [ip_address(one) for one in trial.addresses]
+    except ValueError:
+        raise InputRefused("Write each --address in numbers, such as 192.0.2.31.") from None
     unknown = sorted(set(trial.given) - {one.name for one in CASES})
     if unknown:
         raise InputRefused(f"There is no case {unknown[0]}; cases are {', '.join(one.name for one in CASES)}.")
@@ -185,6 +195,7 @@ async def examine(operator: Operator, trial: Trial, nonce: str) -> list[Found]:
     check(trial)
     await operator.organisation(trial.org)
     given = trial.given
+    blind = "" if given else await _blind(operator, trial)
     cases = [one for one in CASES if not given or one.name in given]
     to = {one.name: given.get(one.name, f"doctor-{nonce}-{one.name}@{_host(one.name)}.{trial.domain}") for one in cases}
     async with AsyncExitStack() as stack:
@@ -197,7 +208,7 @@ async def examine(operator: Operator, trial: Trial, nonce: str) -> list[Found]:
         while asyncio.get_running_loop().time() < deadline and not _settled(seen, bool(given)):
             await asyncio.sleep(0.5)
             seen = await _seen(operator, trial, to, sinks)
-        found = [_judged(one, seen[one.name], trial, bool(given)) for one in cases]
+        found = [_judged(one, seen[one.name], trial, bool(given), blind) for one in cases]
         if sinks and len(trial.addresses) > 1:  # a notice goes by MX, whatever the transport map says
             found.append(_notice(seen, to, sinks))
     await _tidy(operator, trial, to)
@@ -232,7 +243,18 @@ def _settled(seen: Mapping[str, _Seen], given: bool) -> bool:
     return given and all(one.stored for one in seen.values())
 
 
-def _judged(case: Case, seen: _Seen, trial: Trial, given: bool) -> Found:
+async def _blind(operator: Operator, trial: Trial) -> str:
+    """Why an arbiter takes nothing of this trial, and what to do; empty when it can see the mail hosts."""
+    if not await operator.has_arbiter(trial.org):
+        return ""
+    if len(trial.addresses) == 1:
+        return _BY_MX
+    unseen = [one for one in trial.addresses if not operator.looks_at(one)]
+    networks = " ".join(f"{one}/{ip_address(one).max_prefixlen}" for one in unseen)
+    return _UNSEEN.format(networks=f'"{networks}"') if unseen else ""
+
+
+def _judged(case: Case, seen: _Seen, trial: Trial, given: bool, blind: str) -> Found:
     right = case.right(trial.level)
     way: Way = "direct" if seen.arrived else "portal" if seen.stored else "neither"
     expected = {"direct": "direct, by TLS", "portal": "the portal", "neither": "waits or comes back"}[right]
@@ -245,7 +267,8 @@ def _judged(case: Case, seen: _Seen, trial: Trial, given: bool) -> Found:
     both = seen.arrived and seen.stored
     ok = way == right and not both
     words += "; the portal too" if both else ""
-    return Found(case.name, case.about, expected, words, ok, "" if ok else case.change.get(way, _TRUST))
+    change = blind if blind and right == "portal" and way == "neither" else case.change.get(way, _TRUST)
+    return Found(case.name, case.about, expected, words, ok, "" if ok else change)
 
 
 def _notice(seen: Mapping[str, _Seen], to: Mapping[str, str], sinks: Mapping[str, Sink]) -> Found:

@@ -5,7 +5,7 @@ The text and each attachment has a DEK of its own, granted to the recipient (a c
 
 import re
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from portal.clock import Source
@@ -23,17 +23,19 @@ from portal.model.errors import (
     DraftChanged,
     FileInfected,
     FilesChanged,
+    FilesUnscanned,
     FileUnscanned,
     InputRefused,
     NoLongerReadable,
     NotFound,
     PortalError,
     ReplyEmpty,
+    StorageAway,
     TooManyDrafts,
     TooManyFiles,
     UploadOffset,
 )
-from portal.model.events import FileRefused, ReadDenied, ReplySubmitted, Who
+from portal.model.events import FileRefused, ReadDenied, ReplySubmitted, ScanOpened, Who
 from portal.model.ids import BlobKey, DeliveryId, ReplyId
 from portal.model.mails import MailKind
 from portal.model.policy import Scan as ScanClass
@@ -136,15 +138,24 @@ class Compose:
             return len(await replies.drafts(tx, delivery_id)) >= MAX_DRAFTS
 
     async def save(
-        self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, typed: Written, seen: Seen, version: str
+        self,
+        reader: Reader,
+        delivery_id: DeliveryId,
+        reply_id: ReplyId,
+        typed: Written,
+        seen: Seen,
+        version: str,
+        *,
+        below: bool = False,
     ) -> None:
         """Seals what is typed and keeps it as `version`; what was kept before opens no more. Opens nothing, and is no event: what
-        is not sent, nobody but its writer was given (docs/DESIGN.md).
+        is not sent, nobody but its writer was given (docs/DESIGN.md). `below`: also where the session falls short of what the
+        message asks for by now, so that no word is lost for it.
 
         Raises DraftChanged when the draft has a version that is not in `seen`, TooManyDrafts, InputRefused, NotFound (also when it
         was sent), NoLongerReadable.
         """
-        draft = await self._draft(reader, delivery_id, reply_id)
+        draft = await self._draft(reader, delivery_id, reply_id, below=below)
         _check_text(typed.text)
         container = self._sealer.container(draft.org_id, draft.id)
         sealed = container.seal(Kind.DRAFT, typed.dump()) if typed.text.strip() else None
@@ -216,10 +227,10 @@ class Compose:
             have = await replies.files(tx, reply_id)
             _place(draft, await replies.drafts(tx, delivery_id))
         await self._uploads.forget(self._source.now() - IDLE)
-        await self._uploads.make_way(self._source.now() - LEFT_LYING)
+        await self._uploads.make_way(reader.recipient_id, self._source.now() - LEFT_LYING)
         file_id = self._source.new_id()
         container = self._sealer.container(draft.org_id, file_id)
-        begun = Begun(file_id, delivery_id, reply_id, name, declared, length)
+        begun = Begun(file_id, reader.recipient_id, delivery_id, reply_id, name, declared, length)
         stream = await container.stream(Kind.PART, file_id)
         upload = Upload(begun, container, stream, await self._scan(draft), self._source.now)
         try:
@@ -293,26 +304,27 @@ class Compose:
 
     # -- sending
 
-    async def preview(self, typed: Written) -> str:
+    async def preview(self, reader: Reader, typed: Written) -> str:
         """What is typed, as HTML. Raises InputRefused."""
         _check_text(typed.text)
-        return await self._renderer.formatted(_line_ends(typed.text).strip())
+        return await self._renderer.formatted(_line_ends(typed.text).strip(), reader.recipient_id)
 
     async def submit(
         self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, typed: Written, seen: Seen = frozenset()
     ) -> Receipt:
         """Seals the text and queues the reply. Raises InputRefused (DraftChanged when the draft has a version that is not in `seen`),
-        NotFound (also when it was sent already), NoLongerReadable."""
+        FilesUnscanned and FileInfected where the class has come to require a scan, NotFound (also when it was sent already),
+        NoLongerReadable."""
         draft = await self._draft(reader, delivery_id, reply_id)
         written = _line_ends(typed.text).strip()
+        labels = await self._fit_to_send(reader, draft)
         async with self._db.read() as tx:
-            labels = [await self._label(row) for row in await replies.files(tx, reply_id)]
             recipient = await deliveries.recipient_of(tx, delivery_id)
         assert recipient is not None
         if not written and not labels:
             raise ReplyEmpty("Write your reply, or add a file.", "text")
         _check_text(written)
-        html = await self._renderer.formatted(written) if typed.formatted and written else ""
+        html = await self._renderer.formatted(written, reader.recipient_id) if typed.formatted and written else ""
         cover = await self.answered(reader, delivery_id)
         author = await self._fields.open(
             recipient.org_id, recipient.id, "address", Field(recipient.epoch_id, recipient.address_sealed)
@@ -341,6 +353,17 @@ class Compose:
             raise NoLongerReadable("disposed")
         typed = Written.load(await found[0].read(Kind.DRAFT, sealed)) if sealed else Written("")
         return Cover.load(await opened.read(Kind.HEADING, stored.heading_sealed)), typed
+
+    async def _writable(self, reader: Reader, delivery_id: DeliveryId) -> views.Stored:
+        """As `_allowed`, also below the level that reading asks for: what is sealed there opens at that level only."""
+        try:
+            _, stored = await self._allowed(reader, delivery_id)
+        except AssuranceNeeded:  # on record; so it is hers, and alive
+            found = await views.stored(self._db, delivery_id)
+            if found is None or not found.reply_allowed:
+                raise NotFound("this class of message takes no reply") from None
+            return found
+        return stored
 
     async def _allowed(self, reader: Reader, delivery_id: DeliveryId) -> tuple[Access, views.Stored]:
         stored, now = await views.stored(self._db, delivery_id), self._source.now()
@@ -371,9 +394,11 @@ class Compose:
             return NotFound("another's delivery, or none")
         return AssuranceNeeded(deny.reason) if deny.reason == "assurance" else NoLongerReadable(deny.reason)
 
-    async def _draft(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId) -> replies.Reply:
+    async def _draft(
+        self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, *, below: bool = False
+    ) -> replies.Reply:
         """A draft of this delivery, or what it will be once it is begun. Raises NotFound: another's, or sent already."""
-        _, stored = await self._allowed(reader, delivery_id)
+        stored = await self._writable(reader, delivery_id) if below else (await self._allowed(reader, delivery_id))[1]
         async with self._db.read() as tx:
             reply = await replies.one(tx, reply_id)
         target, now = stored.target, self._source.now()
@@ -388,20 +413,79 @@ class Compose:
             asked = await orgs.scan_of_message(tx, draft.message_id)
         return await self._scanner.begin() if self._scanner and asked is not ScanClass.OFF else None
 
-    async def _check_scan(self, reader: Reader, draft: replies.Reply, scan: Scan | None) -> None:
-        """Raises FileInfected and FileUnscanned, once that is on record."""
+    async def _check_scan(self, reader: Reader, draft: replies.Reply, scan: Scan | None) -> bool:
+        """Whether a file was found clean. Raises FileInfected and FileUnscanned, once that is on record."""
         async with self._db.read() as tx:
             required = await orgs.scan_of_message(tx, draft.message_id) is ScanClass.REQUIRED
         found = await scan.finding() if scan else Finding(Verdict.UNKNOWN, "no scanner is set")
         if found.verdict is Verdict.CLEAN or (found.verdict is Verdict.UNKNOWN and not required):
-            return
+            return found.verdict is Verdict.CLEAN
+        await self._refuse_file(reader, draft, found)
+        if found.verdict is Verdict.INFECTED:
+            raise FileInfected("The virus scanner found something in this file.", "files")
+        raise FileUnscanned("This file can't be checked for viruses right now. Try again in a few minutes.", "files")
+
+    async def _refuse_file(self, reader: Reader, draft: replies.Reply, found: Finding) -> None:
         stored = await views.stored(self._db, draft.delivery_id)
         assert stored is not None
         about = facts(reader, stored.target, self._source.now())
         await self._db.record(FileRefused(**about, reason=found.verdict.value, said=found.said))
-        if found.verdict is Verdict.INFECTED:
-            raise FileInfected("The virus scanner found something in this file.", "files")
-        raise FileUnscanned("This file can't be checked for viruses right now. Try again in a few minutes.", "files")
+
+    async def _fit_to_send(self, reader: Reader, draft: replies.Reply) -> list[FileLabel]:
+        """The files of a draft. Where its class has come to require a scan (it was raised), those that never had one have it now.
+
+        Raises FilesUnscanned when that can't be, and FileInfected; what is infected leaves the draft, all else stays.
+        """
+        async with self._db.read() as tx:
+            rows = await replies.files(tx, draft.id)
+            required = await orgs.scan_of_message(tx, draft.message_id) is ScanClass.REQUIRED
+        labels = [await self._label(row) for row in rows]
+        if not required:
+            return labels
+        for at, (row, label) in enumerate(zip(rows, labels, strict=True)):
+            if label.clean:
+                continue
+            found = await self._scan_again(reader, draft, row)
+            if found.verdict is Verdict.CLEAN:
+                labels[at] = replace(label, clean=True)
+                await self._relabel(row, labels[at])
+                continue
+            await self._refuse_file(reader, draft, found)
+            if found.verdict is Verdict.INFECTED:
+                await self.detach(reader, draft.delivery_id, draft.id, row.id)
+                raise FileInfected("The virus scanner found something in this file.", "files")
+            raise FilesUnscanned(
+                "The files can't be checked for viruses right now. Try again in a few minutes.", "files"
+            )
+        return labels
+
+    async def _scan_again(self, reader: Reader, draft: replies.Reply, row: replies.ReplyFile) -> Finding:
+        """Has a file that is sealed already scanned: opened for it, on record first, once a scanner is there."""
+        if self._scanner is None:
+            return Finding(Verdict.UNKNOWN, "no scanner is set")
+        try:
+            await self._scanner.check()
+        except StorageAway as away:
+            return Finding(Verdict.UNKNOWN, str(away)[:100])
+        _, stored = await self._allowed(reader, draft.delivery_id)
+        event = ScanOpened(**facts(reader, stored.target, self._source.now()), file=row.id)
+        opened = await self._opener.for_scan(event, reader.recipient_id)
+        scan = await self._scanner.begin()
+        try:
+            stream = await opened.stream(Kind.PART, row.blob_key, row.id)
+            try:
+                async for piece in stream:
+                    await scan.write(piece)
+            finally:
+                stream.close()
+            return await scan.finding()
+        finally:
+            scan.close()
+
+    async def _relabel(self, row: replies.ReplyFile, label: FileLabel) -> None:
+        field = await self._sealer.field(row.org_id, row.id, "label", label.dump())
+        async with self._db.bookkeeping() as tx:
+            await replies.relabel(tx, replace(row, label_sealed=field.sealed, epoch_id=field.epoch_id))
 
     async def _label(self, row: replies.ReplyFile) -> FileLabel:
         return FileLabel.load(
@@ -438,10 +522,10 @@ class Compose:
         begun, stream = upload.begun, upload.stream
         upload.over = True
         draft = await self._draft(reader, begun.delivery_id, begun.reply_id)
-        await self._check_scan(reader, draft, upload.scan)
+        clean = await self._check_scan(reader, draft, upload.scan)
         await stream.commit()
         name = safe_name(begun.name, str(before + 1), begun.declared)
-        label = FileLabel(begun.id, name, sniffed(upload.head), stream.size, upload.digest.hexdigest())
+        label = FileLabel(begun.id, name, sniffed(upload.head), stream.size, upload.digest.hexdigest(), clean)
         try:
             draft = await self._draft(reader, begun.delivery_id, begun.reply_id)
             await self._keep(reader, draft, upload.container, stream.key, label)
@@ -499,6 +583,9 @@ class Compose:
                     raise DraftChanged("This reply was changed in another window.", "text")
                 if {row.id for row in await replies.files(tx, draft.id)} != {one.id for one in reply.files}:
                     raise FilesChanged("The files changed meanwhile. Look at them, then send the reply.", "files")
+                asked = await orgs.scan_of_message(tx, draft.message_id)  # raised since it was looked at: once more
+                if asked is ScanClass.REQUIRED and not all(one.clean for one in reply.files):
+                    raise FilesChanged("What is asked of files changed meanwhile. Send the reply once more.", "files")
                 if _over(draft, held) or not (held or await replies.begin(tx, draft)):
                     raise NotFound("the draft was sent already")
                 if not await replies.submit(tx, held or draft, sealed, size, allowed):

@@ -8,12 +8,13 @@ which would outlive a restart at the price of a second way to read every attachm
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from portal.model.errors import BodyTooLarge, NotFound, TooManyFiles, UploadOffset
-from portal.model.ids import DeliveryId, ReplyId
+from portal.model.ids import DeliveryId, RecipientId, ReplyId
 from portal.scan import Scan
 from portal.sealing.seal import Container, SealedStream
 
@@ -25,7 +26,7 @@ as far as anybody can tell, and nobody sends the rest."""
 MOST_OPEN = 256
 """Uploads in one process; each holds a file open, and up to half a megabyte of sealed bytes."""
 MOST_OF_ONE = 32
-"""Uploads of one delivery: what a page sends side by side, in the windows somebody may have."""
+"""Uploads of one recipient: what a page sends side by side, in the windows somebody may have."""
 _SNIFFED_BYTES = 8192
 
 
@@ -34,6 +35,7 @@ class Begun:
     """What is known of an upload before its first byte. `length` is what was said, in bytes; None where nothing was."""
 
     id: str
+    recipient_id: RecipientId
     delivery_id: DeliveryId
     reply_id: ReplyId
     name: str
@@ -122,8 +124,7 @@ class Uploads:
     def add(self, upload: Upload) -> None:
         """Raises TooManyFiles."""
         begun = upload.begun
-        of_one = sum(one.begun.delivery_id == begun.delivery_id for one in self._open.values())
-        if of_one >= MOST_OF_ONE or len(self._open) >= MOST_OPEN:
+        if self._of_each()[begun.recipient_id] >= MOST_OF_ONE or len(self._open) >= MOST_OPEN:
             raise TooManyFiles("Too many files are being sent at once.", "files")
         self._open[begun.id] = upload
         self._look_later(upload)
@@ -155,17 +156,25 @@ class Uploads:
             if not one.sending and one.touched_at < before:
                 await self.drop(one)
 
-    async def make_way(self, before: datetime) -> None:
-        """Where all are taken: gives up the one that has waited longest, whosever it is, if that is since `before`."""
-        if len(self._open) >= MOST_OPEN:
-            waiting = [one for one in self._open.values() if not one.sending and one.touched_at < before]
-            if waiting:
-                await self.drop(min(waiting, key=lambda one: one.touched_at))
+    async def make_way(self, recipient_id: RecipientId, before: datetime) -> None:
+        """Gives up the upload that has waited longest, if that is since `before`: a person's own where she has all that one may have;
+        where all are taken, that of whoever has most."""
+        have = self._of_each()
+        waiting = [one for one in self._open.values() if not one.sending and one.touched_at < before]
+        if have[recipient_id] >= MOST_OF_ONE:
+            waiting = [one for one in waiting if one.begun.recipient_id == recipient_id]
+        elif len(self._open) < MOST_OPEN:
+            return
+        if waiting:
+            await self.drop(min(waiting, key=lambda one: (-have[one.begun.recipient_id], one.touched_at)))
 
     async def forget(self, before: datetime) -> None:
         """Gives up what was last sent to before `before`."""
         for one in [one for one in self._open.values() if one.touched_at < before]:
             await self.drop(one)
+
+    def _of_each(self) -> Counter[RecipientId]:
+        return Counter(one.begun.recipient_id for one in self._open.values())
 
     def _look_later(self, upload: Upload) -> None:
         asyncio.get_running_loop().call_later(IDLE.total_seconds(), self._look, upload, upload.touched_at)

@@ -9,7 +9,7 @@ from portal.db import links, outbox
 from portal.db.hot import Statement
 from portal.db.tables import micros
 from portal.model.ids import DeliveryId, JobId, OrgId
-from portal.model.links import TOKEN_BYTES, keyed_hash, link_token, reference, return_token, token_hash
+from portal.model.links import TOKEN_BYTES, keyed_hash, link_token, path_hash, reference, return_token, token_hash
 from portal.model.mails import MailKind
 from portal.model.notice import NoticePayload
 from portal.sealing.seal import Sealer
@@ -40,6 +40,6 @@ class Announcer:
             now,
             epoch_id=field.epoch_id,
             payload_sealed=field.sealed,
-            return_hash=token_hash(back),
+            return_hash=path_hash(back),
         )
         return [link], job

@@ -44,8 +44,9 @@ _OPENS: dict[Purpose, frozenset[Kind]] = {
     Purpose.PDF: _MESSAGE,
     Purpose.QUOTE: frozenset({Kind.HEADING, Kind.DRAFT}),
     Purpose.SEARCH: frozenset({Kind.HEADING, Kind.RENDITION}),
-    Purpose.ATTACHMENT: frozenset({Kind.PART, Kind.RENDITION}),
-    Purpose.PREVIEW: frozenset({Kind.PART, Kind.RENDITION}),
+    # The original too: where the rendition is of an earlier version, the attachment is decoded anew.
+    Purpose.ATTACHMENT: frozenset({Kind.PART, Kind.RENDITION, Kind.ORIGINAL}),
+    Purpose.PREVIEW: frozenset({Kind.PART, Kind.RENDITION, Kind.ORIGINAL}),
     Purpose.ORIGINAL: frozenset({Kind.ORIGINAL, Kind.HEADING}),
 }
 _NONCE = 12
@@ -208,12 +209,15 @@ class Opener:
         ]
 
     async def for_scan(self, event: ScanOpened, recipient_id: RecipientId) -> Opened:
-        """Opens the original of a message, by one of its deliveries, so that the worker can have it scanned. Raises as `open`."""
+        """Opens the original of a message, or a file for a reply to it, by one of its deliveries, to have it scanned. Raises as
+        `open`."""
         assert event.org_id is not None
         assert event.message_id is not None
         assert event.delivery_id is not None
         await self._db.record(event)
         holder = Holder(GrantFor.DELIVERY, event.delivery_id, recipient_id)
+        if event.file is not None:
+            return await self._unwrapped(event, event.org_id, event.file, holder, frozenset({Kind.PART}), event.file)
         return await self._unwrapped(event, event.org_id, event.message_id, holder, frozenset({Kind.ORIGINAL}), None)
 
     async def for_graduation(self, event: GraduationOpened, recipient_id: RecipientId) -> Opened:

@@ -53,14 +53,16 @@ async def prepare(
     now: datetime,
     *,
     again: bool = False,
+    whose: str = "",
 ) -> Rendition:
     """The rendition of `raw`, kept. Raises a PortalError when it can't be kept; then it is made again for the next view.
 
     With `again`, an unparsable one is not kept: the process may have been killed for another's sake, so the first view tries anew.
+    `whose` is who waits for it, if somebody does.
     """
     sink = _SealingSink(container)
     try:
-        rendition = await renderer.render(raw, sink)
+        rendition = await renderer.render(raw, sink, whose)
     except BaseException:
         await sink.abort()
         raise

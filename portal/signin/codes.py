@@ -20,7 +20,7 @@ from portal.model.codes import CODE_LIFE, TRIES_A_CODE, one_more, wait_to_send, 
 from portal.model.errors import CodeRefused, TooManyTries
 from portal.model.events import CodeRequested, Facts, SignedIn, SignInFailed, SteppedUp, Who
 from portal.model.ids import CodeId, JobId
-from portal.model.links import code, code_reference, keyed_hash, read_code, return_token, token_hash
+from portal.model.links import code, code_reference, keyed_hash, path_hash, read_code, return_token, token_hash
 from portal.model.mails import MailKind
 from portal.model.notice import CodePayload
 from portal.sealing import Field
@@ -211,7 +211,7 @@ class Codes:
             subject_id=code_id,
             epoch_id=field.epoch_id,
             payload_sealed=field.sealed,
-            return_hash=token_hash(payload.return_token),
+            return_hash=path_hash(payload.return_token),
         )
 
 

@@ -25,7 +25,7 @@ from portal.model.events import (
     SignInFailed,
 )
 from portal.model.ids import DeliveryId, JobId, MemberId
-from portal.model.links import code, keyed_hash, read_code, return_token, token_hash
+from portal.model.links import code, keyed_hash, path_hash, read_code, return_token
 from portal.model.mails import MailKind
 from portal.model.notice import ChangePayload
 from portal.model.parties import address
@@ -118,7 +118,7 @@ class People:
             now,
             epoch_id=sealed.epoch_id,
             payload_sealed=sealed.sealed,
-            return_hash=token_hash(back),
+            return_hash=path_hash(back),
         )
         event = AddressChangeAsked(**own(session, client, now), change=change_id)
         async with self._db.write(event) as changed:

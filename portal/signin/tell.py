@@ -6,7 +6,7 @@ from portal.clock import Source
 from portal.db import outbox, people
 from portal.db.engine import Database
 from portal.model.ids import JobId, OrgId, RecipientId
-from portal.model.links import return_token, token_hash
+from portal.model.links import path_hash, return_token
 from portal.model.mails import MailKind
 from portal.model.notice import ChangePayload
 from portal.sealing import Field
@@ -60,7 +60,7 @@ class Tell:
                     self._source.now(),
                     epoch_id=field.epoch_id,
                     payload_sealed=field.sealed,
-                    return_hash=token_hash(back),
+                    return_hash=path_hash(back),
                 )
             )
         return made

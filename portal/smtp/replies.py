@@ -19,6 +19,7 @@ from portal.model.errors import (
     NoTexts,
     NotMarked,
     PortalError,
+    RecipientApart,
     RecipientIsYours,
     RecipientOutOfReach,
     RecipientRefused,
@@ -58,6 +59,7 @@ _CODES: dict[type[PortalError], tuple[int, str]] = {
     MessageTooLarge: (552, "5.3.4"),
     MessageMalformed: (550, "5.6.11"),  # bare CR, bare LF, NUL
     TooManyRecipients: (452, "4.5.3"),
+    RecipientApart: (452, "4.5.3"),  # as over a limit: the relay sends to them next (RFC 5321 4.5.3.1.10)
     SenderNotYours: (550, "5.7.1"),
     RecipientRefused: (550, "5.1.1"),
     RecipientIsYours: (550, "5.7.1"),

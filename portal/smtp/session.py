@@ -10,7 +10,9 @@ from dataclasses import replace
 from portal.intake import Came, Envelope, Intake, Relay, Submission
 from portal.model.errors import (
     MessageTooLarge,
+    RecipientApart,
     RelayUnknown,
+    SubmissionRefused,
     TooManyRecipients,
 )
 from portal.model.reports import AskedOfOne
@@ -63,7 +65,7 @@ class Session(Wire):
         self._recipients: list[tuple[str, Came]] = []
         self._asked: dict[str, AskedOfOne] = {}
         self._queue_id: str | None = None  # lives as long as a transaction: Postfix tells it before each MAIL
-        self._overcrowded = False
+        self._put_off: set[type[SubmissionRefused]] = set()
 
     # -- who is there
 
@@ -147,23 +149,26 @@ class Session(Wire):
             raise Refused(replies.OUT_OF_ORDER)
         recipient = parse_recipient(argument, smtp_utf8=self._mail.smtp_utf8)
         if len(self._recipients) >= self._intake.limits.max_recipients:
-            raise Refused(await self._one_too_many())
+            error = TooManyRecipients(f"more than {self._intake.limits.max_recipients} recipients")
+            raise Refused(await self._for_next_time(error))
         # Anybody may answer a notice; so who sends is judged where it is known to whom.
         sender = "" if self._intake.is_own_path(recipient.address) else self._mail.address
         if sender not in self._checked:
             await self._intake.check_sender(self._relay, sender, self.origin)
             self._checked.add(sender)
-        came = await self._intake.check_recipient(self._relay, self._mail.address, recipient.address, self.origin)
+        mail = " ".join(one for one in (self._queue_id, self._mail.envid) if one)
+        came = await self._intake.check_recipient(self._relay, self._mail.address, recipient.address, self.origin, mail)
+        if self._recipients and came.needs_mark is not self._recipients[0][1].needs_mark:
+            raise Refused(await self._for_next_time(RecipientApart("some need a mark, others don't")))
         self._recipients.append((recipient.address, came))
         self._asked[recipient.address] = AskedOfOne(recipient.notify, recipient.orcpt)
         await self.say(replies.RECIPIENT_OK)
 
-    async def _one_too_many(self) -> Reply:
-        """Refuses a recipient beyond the limit; one record stands for all of a transaction (RFC 5321 4.5.3.1.10)."""
-        error = TooManyRecipients(f"more than {self._intake.limits.max_recipients} recipients")
-        if self._overcrowded:
+    async def _for_next_time(self, error: SubmissionRefused) -> Reply:
+        """Leaves a recipient to the next transaction (RFC 5321 4.5.3.1.10); one record stands for all of this one."""
+        if type(error) in self._put_off:
             return reply_to(error)
-        self._overcrowded = True
+        self._put_off.add(type(error))
         return await self._refused(error)
 
     async def _data(self, argument: str) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from portal.model.errors import StorageAway
+from portal.model.parties import name_server
 
 if TYPE_CHECKING:
     from dns.asyncresolver import Resolver as Library
@@ -41,10 +42,10 @@ class Found:
 
 
 class Resolver:
-    """See `Names`. `servers` are `address` or `address:port`; none means the system's."""
+    """See `Names`. `servers` are as `name_server` reads them, a space between; none means the system's."""
 
     def __init__(self, servers: str = "", *, validating: bool = False) -> None:
-        self._servers = servers.split()
+        self._servers = [name_server(one) for one in servers.split()]
         self._validating = validating
 
     @property
@@ -79,12 +80,11 @@ class Resolver:
     def _library(self) -> "Library":
         import dns.flags
         from dns.asyncresolver import Resolver as Library
+        from dns.nameserver import Do53Nameserver
 
         resolver = Library(configure=not self._servers)
         if self._servers:
-            host, _, port = self._servers[0].rpartition(":")
-            resolver.nameservers = [one.rpartition(":")[0] if ":" in one else one for one in self._servers]
-            resolver.port = int(port) if host else 53
+            resolver.nameservers = [Do53Nameserver(address, port) for address, port in self._servers]
         resolver.lifetime, resolver.timeout = _SECONDS, _TRY_SECONDS
         if self._validating:  # RFC 6840 5.7: an answer says whether it is authentic when the question asks
             resolver.use_edns(0, dns.flags.DO, _EDNS_BYTES)

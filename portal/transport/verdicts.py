@@ -54,6 +54,12 @@ def public_only(address: str) -> bool:
     return real.is_global and not real.is_multicast
 
 
+def public_or(networks: str) -> Callable[[str], bool]:
+    """The same, and the addresses of these networks (a space between) too: those of a laboratory, or of partners behind a tunnel."""
+    known = [ipaddress.ip_network(one) for one in networks.split()]
+    return lambda address: public_only(address) or any(ipaddress.ip_address(address) in one for one in known)
+
+
 @dataclass(frozen=True)
 class _Host:
     name: str

@@ -29,6 +29,7 @@ STATUS: dict[type[PortalError], int] = {
     errors.FilesChanged: 409,
     errors.FileInfected: 415,  # not 422, which the page's script takes for a fault of ours
     errors.FileUnscanned: 503,
+    errors.FilesUnscanned: 503,
     errors.DraftChanged: 409,
     errors.UploadOffset: 409,
     errors.TooManyFiles: 409,

@@ -1,5 +1,6 @@
 """Routes of a signed-in recipient: the inbox, a message and its parts, and asking again for one that has ended."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,12 +15,13 @@ from portal.mime import Card, Event, Heading, Part, Report
 from portal.mime.formatted import harmless
 from portal.mime.names import preview_type
 from portal.model.access import Purpose, Reader
-from portal.model.errors import InputRefused, NoLongerReadable, NotFound
+from portal.model.errors import InputRefused, NoLongerReadable, NotFound, TooManyTries
 from portal.model.ids import DeliveryId, ReplyId, is_id
 from portal.model.message import DeliveryState
 from portal.reading.read import Download, InboxLine, SentReply, View
-from portal.reading.search import MOST_CHARS, TOO_LONG
+from portal.reading.search import MOST_CHARS, TOO_LONG, WAIT_SECONDS
 from portal.web import ranges, sentences
+from portal.web.errors import status_of
 from portal.web.forms import read_form
 from portal.web.headers import INERT, SHOWN, framed_mail, printed_mail
 from portal.web.languages import direction
@@ -78,6 +80,8 @@ class Document:
     body_href: str | None
     said: Said
     parts: Sequence[Linked]
+    kind: str = ""
+    """Of the attachment that the words were taken out of, where that is to be said."""
 
 
 @dataclass(frozen=True)
@@ -140,16 +144,18 @@ async def search(visit: Visit) -> Response:
     form = await read_form(visit.request)
     visit.check(form.get("csrf", ""))
     typed, before = form.get("words", ""), form.get("before", "")
-    found, wrong = None, None
+    found, wrong, status = None, None, 200
     try:
         reader = await visit.reader()
         found = await visit.site.search.find(reader, typed, DeliveryId(before) if is_id(before) else None)
     except InputRefused as error:
         say = sentences.SEARCH_LONG if error.say == TOO_LONG else sentences.SEARCH_EMPTY
-        wrong = Wrong("words", visit.site.pages.say(say, visit.language, most=MOST_CHARS))
-    return visit.page(
+        wrong, status = Wrong("words", visit.site.pages.say(say, visit.language, most=MOST_CHARS)), 422
+    except TooManyTries as error:
+        wrong, status = Wrong("words", visit.site.pages.say(sentences.SEARCH_BUSY, visit.language)), status_of(error)
+    page = visit.page(
         "inbox",
-        status=422 if wrong else 200,
+        status=status,
         items=[_item(one, visit) for one in found.lines] if found else [],
         next_href=None,
         found=found,
@@ -157,6 +163,9 @@ async def search(visit: Visit) -> Response:
         error=wrong,
         here="/inbox",
     )
+    if status == 429:
+        page.headers["retry-after"] = str(math.ceil(WAIT_SECONDS))
+    return page
 
 
 def _item(one: InboxLine, visit: Visit) -> Item:
@@ -178,6 +187,8 @@ def _item(one: InboxLine, visit: Visit) -> Item:
 
 async def message(visit: Visit) -> Response:
     reader, wanted = await visit.reader(), delivery_id(visit)
+    if back := visit.returned(wanted):
+        return back
     try:
         view = await visit.site.reading.message(reader, wanted, Purpose.SUMMARY)
     except NoLongerReadable:
@@ -235,9 +246,11 @@ def _linked(part: Part, base: str, previews: bool) -> Linked:
 
 
 def _enclosed(view: View, base: str) -> list[Document]:
+    kinds = {part.id: part.kind for part in view.rendition.parts}
     return [
         Document(
             heading=one.heading,
+            kind=kinds.get(one.part, "") if one.heading is None else "",
             text=one.text,
             body_href=f"{base}/body?document={number}" if one.html is not None else None,
             said=_said(view, one.part) if one.part else Said((), (), ()),

@@ -1,8 +1,10 @@
 """Routes of replying: one form that works without JavaScript; with it, text is saved while it is typed, and files go ahead."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from urllib.parse import unquote
 
 from markupsafe import Markup
 from starlette.responses import Response
@@ -12,15 +14,18 @@ from portal.mime.formatted import REFUSED
 from portal.model.access import Purpose, Reader
 from portal.model.assurance import MAILBOX
 from portal.model.errors import (
+    AssuranceNeeded,
     BodyTooLarge,
     CodeRefused,
     DraftChanged,
     FileInfected,
     FilesChanged,
+    FilesUnscanned,
     FileUnscanned,
     InputRefused,
     NoLongerReadable,
     NotFound,
+    PortalError,
     ReplyEmpty,
     SignInNeeded,
     TooManyDrafts,
@@ -38,6 +43,8 @@ from portal.web.forms import Multipart
 from portal.web.recipient import answer, delivery_id, ended, no_id
 from portal.web.signin import Wrong, hidden, mail_state
 from portal.web.site import Visit
+
+_NAMED = re.compile(r"attachment; ?filename\*=utf-8''([\w!#$&+.^`|~%-]{0,4000})\Z", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -100,13 +107,17 @@ async def submit(visit: Visit) -> Response:
         reader = await visit.reader()
     except SignInNeeded:
         return await _signed_out(visit, wanted)
-    form, left_out = Multipart(visit.request), list[InputRefused]()
+    form, left_out = Multipart(visit.request), list[PortalError]()
     failure: Exception | None = None
 
     async def take(field: str, name: str, declared: str, pieces: AsyncIterator[bytes]) -> None:
         try:
             await _take(visit, reader, wanted, form, name, declared, pieces)
-        except (FileInfected, FileUnscanned) as error:  # known once it is whole: the files behind it are taken
+        except (
+            FileInfected,
+            FileUnscanned,
+            AssuranceNeeded,
+        ) as error:  # known once it is whole: the files behind it are taken
             left_out.append(error)
 
     try:
@@ -124,18 +135,42 @@ async def submit(visit: Visit) -> Response:
                     await _save(visit, reader, wanted, typed)
                     return visit.go(f"/messages/{wanted}")
                 case "preview":
-                    preview = await _preview(visit, typed)
+                    preview = await _preview(visit, reader, typed)
                 case _:
                     sent = await visit.site.compose.submit(reader, wanted, reply_id, typed.written, typed.seen)
                     return visit.go(f"/messages/{wanted}/replies/{sent.reply_id}")
         except DraftChanged as error:
             failure = error
             typed = await _apart(visit, reader, wanted, typed)
-        except InputRefused as error:
+        except (InputRefused, AssuranceNeeded) as error:
             failure = error
         except NoLongerReadable:
             return await ended(visit)
-    return await _again(visit, reader, wanted, typed, failure, preview)
+    return await _again_or_prove(visit, reader, wanted, typed, failure, preview)
+
+
+async def _again_or_prove(
+    visit: Visit,
+    reader: Reader,
+    wanted: DeliveryId,
+    typed: "Typed",
+    failure: Exception | None,
+    preview: Markup | None = None,
+) -> Response:
+    """The page once more; or, where the message asks for more than the session has by now, the words kept and the way to proving it,
+    which leads back to them."""
+    try:
+        if not isinstance(failure, AssuranceNeeded):
+            return await _again(visit, reader, wanted, typed, failure, preview)
+        await _save(visit, reader, wanted, typed, below=True)
+    except AssuranceNeeded:
+        return await _again_or_prove(visit, reader, wanted, typed, AssuranceNeeded("it rose meanwhile"))
+    except DraftChanged:
+        typed = Typed(ReplyId(visit.site.source.new_id()), typed.written)
+        await _save(visit, reader, wanted, typed, below=True)
+    except NoLongerReadable:
+        return await ended(visit)
+    return visit.go_and_return(f"/step-up/{wanted}", wanted, typed.draft)
 
 
 async def autosave(visit: Visit) -> Response:
@@ -163,9 +198,9 @@ async def discard(visit: Visit) -> Response:
     return visit.go(f"/messages/{wanted}")
 
 
-async def _save(visit: Visit, reader: Reader, wanted: DeliveryId, typed: "Typed") -> str:
+async def _save(visit: Visit, reader: Reader, wanted: DeliveryId, typed: "Typed", *, below: bool = False) -> str:
     version = visit.site.source.new_id()
-    await visit.site.compose.save(reader, wanted, typed.draft, typed.written, typed.seen, version)
+    await visit.site.compose.save(reader, wanted, typed.draft, typed.written, typed.seen, version, below=below)
     return version
 
 
@@ -177,11 +212,11 @@ async def _apart(visit: Visit, reader: Reader, wanted: DeliveryId, typed: "Typed
     return own
 
 
-async def _preview(visit: Visit, typed: "Typed") -> Markup:
+async def _preview(visit: Visit, reader: Reader, typed: "Typed") -> Markup:
     """What the sender will see. Raises InputRefused."""
     if not typed.written.formatted:
         return Markup('<div class="text">{}</div>').format(typed.written.text)
-    return Markup(await visit.site.compose.preview(typed.written))  # noqa: S704 - portal/mime/formatted.py
+    return Markup(await visit.site.compose.preview(reader, typed.written))  # noqa: S704 - portal/mime/formatted.py
 
 
 async def _signed_out(visit: Visit, wanted: DeliveryId) -> Response:
@@ -217,7 +252,7 @@ async def resume(visit: Visit) -> Response:
     visit.check(form.fields.get("csrf", ""))
     typed = _typed(form, _draft(form))
     if await visit.perhaps_signed_in():  # by a passkey, on the same page
-        return await _again(visit, await visit.reader(), wanted, typed, None)
+        return await _again_or_prove(visit, await visit.reader(), wanted, typed, None)
     whose = await visit.site.sessions.last(visit.token)
     if whose is None:
         raise SignInNeeded("nobody was signed in here")
@@ -234,7 +269,7 @@ async def resume(visit: Visit) -> Response:
         said = visit.site.pages.say(sentences.TRIES_WAIT, visit.language, minutes=minutes(error.wait))
         return await _resume_page(visit, wanted, door, typed, Wrong("code", said))
     visit.session = await visit.site.sessions.current(token)
-    return visit.raised(await _again(visit, await visit.reader(), wanted, typed, None), token)
+    return visit.raised(await _again_or_prove(visit, await visit.reader(), wanted, typed, None), token)
 
 
 async def _resume_page(
@@ -277,8 +312,8 @@ async def _take(
 
 
 async def upload(visit: Visit) -> Response:
-    """A file as a raw body (`PUT ...?name=`). With `Upload-Complete: ?0` this is its beginning, and the rest follows at the Location
-    of the answer (draft-ietf-httpbis-resumable-upload, 4.2); there DELETE takes it away again."""
+    """A file as a raw body, its name in Content-Disposition. With `Upload-Complete: ?0` this is its beginning, and the rest follows at
+    the Location of the answer (draft-ietf-httpbis-resumable-upload, 4.2); there DELETE takes it away again."""
     reader, wanted, compose = await visit.reader(), delivery_id(visit), visit.site.compose
     visit.check(visit.request.headers.get("x-csrf-token", ""))
     draft = await _reply_id(visit, reader, wanted, visit.request.path_params["reply"])
@@ -286,7 +321,7 @@ async def upload(visit: Visit) -> Response:
     if said > compose.limits.max_bytes:
         raise BodyTooLarge("The files together are too large for one reply.", "files")
     declared = visit.request.headers.get("content-type", "application/octet-stream")
-    name, pieces = visit.request.query_params.get("name", ""), visit.request.stream()
+    name, pieces = file_name(visit.request.headers.get("content-disposition", "")), visit.request.stream()
     if not _more_comes(visit):
         label = await compose.attach(reader, wanted, draft, name, declared, pieces)
         return _uploaded(visit, 201, _file_href(wanted, draft, label.id), label.size, complete=True)
@@ -324,6 +359,15 @@ async def upload_more(visit: Visit) -> Response:
         stands, _ = await compose.standing(reader, wanted, draft, file)
         return _uploaded(visit, 204, "", stands, complete=False)
     return _uploaded(visit, 201, _file_href(wanted, draft, label.id), label.size, complete=True)
+
+
+def file_name(said: str) -> str:
+    """How an upload's Content-Disposition says that its file is called; no address says it, which proxies write down. RFC 6266 4.1, in
+    the form of RFC 8187 3.2 alone: `attachment; filename*=UTF-8''NAME`. Empty when nothing is said. Raises InputRefused else."""
+    found = _NAMED.match(said)
+    if said and found is None:
+        raise InputRefused("The name of a file has to stand in filename*, percent-encoded.", "files")
+    return unquote(found[1]) if found else ""
 
 
 def _uploaded(visit: Visit, status: int, location: str, offset: int, *, complete: bool) -> Response:
@@ -399,6 +443,8 @@ def _wrong(visit: Visit, failure: Exception) -> Wrong:
             return Wrong("files", say(sentences.FILES_TOO_LARGE, visit.language, most=most))
         case FileInfected():
             return Wrong("files", say(sentences.FILE_INFECTED, visit.language))
+        case FilesUnscanned():
+            return Wrong("files", say(sentences.FILES_UNSCANNED, visit.language))
         case FileUnscanned():
             return Wrong("files", say(sentences.FILE_UNSCANNED, visit.language))
         case TooManyDrafts():

@@ -27,6 +27,7 @@ NO_PDF_SAY = mark(
 )
 PRINT = mark("Print")
 SEARCH_EMPTY = mark("Type a word to look for.")
+SEARCH_BUSY = mark("Another search is still running. Wait a few seconds, then search again.")
 SEARCH_LONG = mark("Type fewer words: at most %(most)s letters.")
 
 REPLY_EMPTY = mark("Write your reply, or add a file.")
@@ -46,6 +47,10 @@ FILES_TOO_MANY = mark("A reply can carry %(most)s files. Leave some out, or send
 FILE_INFECTED = mark("A file was left out, because a virus scanner found something in it. Send the reply without it.")
 FILE_UNSCANNED = mark(
     "A file was left out, because it could not be checked for viruses. Add it again in a few minutes."
+)
+FILES_UNSCANNED = mark(
+    "Nothing was sent, because its files could not be checked for viruses. They are kept here, with what you wrote. Send it again in "
+    "a few minutes, or remove the files."
 )
 
 TIMED_OUT = mark("You have been signed out")

@@ -13,6 +13,7 @@ from portal.lifecycle.ask import Asking
 from portal.model.access import Reader
 from portal.model.agents import device
 from portal.model.errors import MemberNeeded, SignInNeeded
+from portal.model.ids import is_id
 from portal.model.links import TOKEN_BYTES, link_token
 from portal.orgs.setup import Setup
 from portal.reading.read import Reading
@@ -39,6 +40,9 @@ LANGUAGE_COOKIE = "__Host-language"
 THEME_COOKIE = "__Host-theme"
 OFFER_COOKIE = "__Host-offer"
 """Set to "no" where somebody does not want to hear of passkeys (again)."""
+WRITING_COOKIE = "__Host-writing"
+"""The reply that somebody comes back to once she has proved more: its delivery and its draft."""
+_WRITING_SECONDS = 900
 _THEMES = ("light", "dark")
 _YEAR = int(timedelta(days=365).total_seconds())
 
@@ -189,6 +193,21 @@ class Visit:
     def go(self, path: str) -> Response:
         """After a change: the page to look at next (303, so that loading it again repeats nothing)."""
         return self.settled(RedirectResponse(path, 303))
+
+    def go_and_return(self, path: str, delivery_id: str, draft: str) -> Response:
+        """To `path`; the message's page leads to this draft the next time it is asked for."""
+        response = self.go(path)
+        self.keep(response, WRITING_COOKIE, f"{delivery_id}.{draft}", _WRITING_SECONDS)
+        return response
+
+    def returned(self, delivery_id: str) -> Response | None:
+        """The way to the draft that was left to prove more, once."""
+        left, _, draft = self.request.cookies.get(WRITING_COOKIE, "").partition(".")
+        if left != delivery_id or not is_id(draft):
+            return None
+        response = self.go(f"/messages/{delivery_id}/reply/{draft}")
+        self.keep(response, WRITING_COOKIE, "", 0)
+        return response
 
     def settled(self, response: Response) -> Response:
         """Sets what the browser is to keep."""

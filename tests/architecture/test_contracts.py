@@ -22,7 +22,7 @@ _PURE = {
     "json",
     "re",
 }
-_PURE |= {"math", "string", "types", "typing", "unicodedata", "uuid"}
+_PURE |= {"ipaddress", "math", "string", "types", "typing", "unicodedata", "uuid"}
 
 
 def lint(folder: Path) -> tuple[bool, str]:

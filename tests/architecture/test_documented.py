@@ -33,6 +33,7 @@ _NOT_OVER_SMTP = {
     errors.FilesChanged,
     errors.FileInfected,
     errors.FileUnscanned,
+    errors.FilesUnscanned,
     errors.DraftChanged,
     errors.UploadOffset,
     errors.ReplyEmpty,

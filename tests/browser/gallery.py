@@ -23,6 +23,7 @@ from markupsafe import Markup
 
 from portal import paths
 from portal.mime import Card, Event, Moment, Report
+from portal.web.replies import file_name
 from portal.web.static import packed
 from portal.web.templating import LANGUAGES, Pages, body_script_hash, direction
 
@@ -118,7 +119,7 @@ SAID_ALL = Thing(
     cards=[Card("2", "Dr Carol Reyes", ("Northside Clinic", "+1 555 0100", "carol@clinic.example"))],
     reports=[Report("3", "bob@patients.example", "failed", "5.1.1", "smtp; 550 no such mailbox")],
 )  # fmt: skip
-WITHIN = Thing(heading=HEADING, text=TEXT, body_href="/framed", said=SAID, parts=PARTS)
+WITHIN = Thing(heading=HEADING, kind="", text=TEXT, body_href="/framed", said=SAID, parts=PARTS)
 MESSAGE: Mapping[str, object] = {
     "item": RESULTS, "heading": HEADING, "text": TEXT, "earlier": "", "body_href": "/framed", "parts": PARTS, "problems": [],
     "said": SAID, "enclosed": [],
@@ -289,7 +290,10 @@ PAGES: Mapping[str, Page] = {
         {
             **MESSAGE,
             "said": SAID_ALL,
-            "enclosed": [Thing(heading=None, text=TEXT, body_href=None, said=SAID, parts=[]), WITHIN],
+            "enclosed": [
+                Thing(heading=None, kind="smime-signed", text=TEXT, body_href=None, said=SAID, parts=[]),
+                WITHIN,
+            ],
         },
         signed_in=True,
     ),
@@ -479,7 +483,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, b"", "text/plain")
 
     def do_PUT(self) -> None:
-        name = parse_qs(urlsplit(self.path).query)["name"][0]
+        assert not urlsplit(self.path).query
+        name = file_name(self.headers["Content-Disposition"])
         size = int(self.headers["Upload-Length"])
         self.server.uploads.append(Sent(name, size, self.headers["X-CSRF-Token"]))
         status = 413 if name.startswith("refused") else 201

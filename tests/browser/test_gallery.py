@@ -238,7 +238,7 @@ def test_uploads_go_side_by_side_and_on_where_they_stopped(site: Gallery, tab: P
     site.uploads.clear()
     tab.goto(f"{site.url}/reply")
     tab.fill("textarea", "Thank you, doctor.")
-    names = ["one.txt", "broken.txt", "three.txt", "four.txt", "refused.txt"]
+    names = ["one.txt", "broken.txt", "three (3)'* – 血液.txt", "four.txt", "refused.txt"]
     tab.set_input_files("#files", [chosen(name) for name in names])
     rows = tab.locator("#uploads > li")
     expect(tab.get_by_role("progressbar", name="Amount sent broken.txt")).to_have_count(1)
@@ -247,6 +247,7 @@ def test_uploads_go_side_by_side_and_on_where_they_stopped(site: Gallery, tab: P
         rows.nth(number).get_by_text("Attached, 2 KB").wait_for()
     rows.nth(4).get_by_text("Too large").wait_for()
     sent = {one.name: one for one in site.uploads}
+    assert set(sent) == set(names)
     assert {(one.size, one.token) for one in sent.values()} == {(2000, "t0ken")}
     assert [one.here for name, one in sent.items() if name != "refused.txt"] == [2000] * 4
     assert (sent["broken.txt"].offsets, sent["one.txt"].offsets) == ([0, 666], [0])

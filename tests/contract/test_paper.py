@@ -36,7 +36,7 @@ def sheet(lang: str = "en", text: str = gallery.TEXT, subject: str = "Your resul
 @pytest.mark.parametrize("lang", ["en", "ar"])
 async def test_a_pdf_is_tagged_and_says_its_language_and_title(renderer: ProcessRenderer, lang: str) -> None:
     """ISO 14289-1: structure, language, a title that is shown, the mark of PDF/UA-1; and every page says whose it is."""
-    made = await renderer.paper(sheet(lang, "One\n\n" + "Line by line\n" * 120))
+    made = await renderer.paper(sheet(lang, "One\n\n" + "Line by line\n" * 120), "her")
     assert made
     pdf = PdfReader(BytesIO(made))
     root: Any = pdf.trailer["/Root"]
@@ -60,7 +60,7 @@ async def test_a_pdf_is_tagged_and_says_its_language_and_title(renderer: Process
 
 async def test_words_are_never_markup(renderer: ProcessRenderer) -> None:
     """What would read files or fetch packages as typst's markup stands there as it was written."""
-    made = await renderer.paper(sheet(text=HOSTILE, subject=HOSTILE))
+    made = await renderer.paper(sheet(text=HOSTILE, subject=HOSTILE), "her")
     assert made
     text = " ".join(PdfReader(BytesIO(made)).pages[0].extract_text().split())
     assert text.count('#read("/etc/passwd") #import "@preview/x:1.0.0"') == 2
@@ -70,8 +70,8 @@ async def test_words_are_never_markup(renderer: ProcessRenderer) -> None:
 async def test_what_cannot_be_drawn_is_nothing(renderer: ProcessRenderer) -> None:
     """No sheet, signs without a font, too many words: None, and the next one is made."""
     for wrong in (b"", b"{", b"[]", b"\xff", sheet(text="\U000f0000"), b" " * (1024 * 1024 + 1)):
-        assert await renderer.paper(wrong) is None
+        assert await renderer.paper(wrong, "her") is None
     short = ProcessRenderer(seconds=0.01)
-    assert await short.paper(sheet(text="x\n\n" * 100_000)) is None
+    assert await short.paper(sheet(text="x\n\n" * 100_000), "her") is None
     await short.close()
-    assert await renderer.paper(sheet())
+    assert await renderer.paper(sheet(), "her")

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from email import policy
 from email.message import EmailMessage
@@ -211,6 +211,41 @@ async def test_two_at_once() -> None:
             found = await asyncio.gather(*(one.render(pieces(HELLO, 5, delay=0.01), Kept()) for _ in range(4)))
             assert [rendition.text for rendition in found] == ["Dear Alice"] * 4
             assert len(children() - before) == size
+
+
+async def test_previews_hold_up_neither_mail_nor_other_people() -> None:
+    """Twenty texts of one person wait for one another: a mail goes by all of them, and another's text by all but the one at work."""
+    ended: list[str] = []
+
+    async def told(name: str, work: Awaitable[object]) -> None:
+        await work
+        ended.append(name)
+
+    async with renderer(size=1) as one:
+        hers = [asyncio.create_task(told(f"her {n}", one.formatted(f"**{n}**", whose="her"))) for n in range(20)]
+        await asyncio.sleep(0.05)
+        his = asyncio.create_task(told("his", one.formatted("*x*", whose="him")))
+        paper = asyncio.create_task(told("paper", one.paper(b"no sheet", whose="third")))
+        await told("mail", one.render(pieces(HELLO), Kept()))
+        assert ended in (["mail"], ["her 0", "mail"])
+        await asyncio.gather(his, paper)
+        assert set(ended) <= {"mail", "her 0", "her 1", "his", "paper"}
+        for task in hers[3:]:
+            task.cancel()
+        await asyncio.wait(hers)
+
+
+async def test_first_views_of_one_person_leave_a_process_to_others() -> None:
+    """Whoever opens slow mails side by side has one process at a time; what comes in meanwhile, and another's view, have the rest."""
+    async with renderer(size=2) as one:
+        hers = [asyncio.create_task(one.render(pieces(SLOW), Kept(), whose="her")) for _ in range(6)]
+        await asyncio.sleep(0.2)
+        for whose in ("", "him", ""):
+            assert (await one.render(pieces(HELLO), Kept(), whose=whose)).text == "Dear Alice"
+        assert not any(task.done() for task in hers[1:])
+        for task in hers:
+            task.cancel()
+        await asyncio.wait(hers)
 
 
 async def test_slow_sink_and_source_cost_no_rendition() -> None:

@@ -36,6 +36,7 @@ from portal.model.errors import (
     StorageFull,
 )
 from portal.model.reports import AskedOfOne
+from portal.model.routes import Rule
 from portal.smtp.server import Listeners, listen, server_context
 from portal.smtp.sink import open_sink
 from tests.fakes_intake import CLINIC_RELAY, NAME, PASSWORD, FakeIntake
@@ -531,6 +532,29 @@ async def test_recipients_over_the_limit_wait_for_the_next_transaction(ours: Cer
         answers = await client.say_all(MAIL, RCPT, RCPT, RCPT, RCPT, "DATA")
         assert [answer[:9] for answer in answers[1:]] == ["250 2.1.5"] * 2 + ["452 4.5.3"] * 2 + ["354 End d"]
         assert edge.intake.refusals == ["TooManyRecipients"]
+
+
+@pytest.mark.parametrize("first", [Rule.ALWAYS, Rule.MARKED])
+async def test_who_needs_a_mark_and_who_does_not_come_in_transactions_of_their_own(edge: Edge, first: Rule) -> None:
+    """One answer after DATA can't be right for both, so another rule than the first is 452: the relay comes again."""
+    other = Rule.MARKED if first is Rule.ALWAYS else Rule.ALWAYS
+    edge.intake.rules = {f"{number}@x.example": rule for number, rule in enumerate([first, other, first, other])}
+    async with edge.client() as client:
+        await client.sign_in()
+        answers = await client.say_all(MAIL, *(f"RCPT TO:<{number}@x.example>" for number in range(4)), "DATA")
+        assert [answer[:9] for answer in answers[1:5]] == ["250 2.1.5", "452 4.5.3"] * 2
+        await client.say(b"hello\r\n.\r\n")
+        assert edge.intake.submissions[0].envelope.rcpt_to == ("0@x.example", "2@x.example")
+        assert edge.intake.refusals == ["RecipientApart"]
+        assert (await client.say_all(MAIL, "RCPT TO:<1@x.example>", "RCPT TO:<3@x.example>"))[2].startswith("250")
+
+
+async def test_a_recipient_is_asked_about_with_what_names_his_mail(edge: Edge) -> None:
+    """The relay's queue id (XFORWARD) and the envelope's id (RFC 3461 4.4); of a mail without either, nothing."""
+    async with edge.client() as client:
+        await client.sign_in()
+        await client.say_all("XFORWARD IDENT=4Xb1", f"{MAIL} ENVID=a+2Bb", RCPT, "RSET", MAIL, RCPT)
+    assert edge.intake.mails == ["4Xb1 a+b", ""]
 
 
 async def test_pipelined_data_without_recipients_is_never_354(edge: Edge) -> None:

@@ -123,6 +123,23 @@ async def test_a_pinned_key_is_what_counts(sink: Sink) -> None:
     await plain.close()
 
 
+async def test_a_certificate_that_cannot_be_read_is_another_key(tmp_path: Path) -> None:
+    """OpenSSL lets a certificate by that is of no version there is: the mail waits, the reason is plain, and no password is said."""
+    whole = ssl.PEM_cert_to_DER_cert(
+        (certificates() / "server.pem").read_text().partition("-----END")[0] + "-----END CERTIFICATE-----\n"
+    )
+    odd = whole.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07", 1)
+    assert odd != whole
+    (tmp_path / "odd.pem").write_text(ssl.DER_cert_to_PEM_cert(odd))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "odd.pem", certificates() / "server.key")
+    host = await open_sink(tls=context, login=("portal", "s3cret"))
+    with pytest.raises(SubmissionFailed, match="certificate can't be read") as caught:
+        await Submission(f"smtp://portal:s3cret@127.0.0.1:{host.port}", None, "portal.example", [our_pin()]).check()
+    assert caught.value.transient
+    await host.close()
+
+
 async def test_a_host_with_another_key_hears_no_password() -> None:
     """The key is checked before the login: a host that anybody's certificate speaks for learns nothing but our name."""
     heard: list[bytes] = []

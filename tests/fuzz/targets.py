@@ -150,6 +150,7 @@ _LINKS = (
     b"https://a.example/x?y=1&z#q", b" HTTPS://A.example:8443/a b", "https://münchen.example/ä".encode(), b"mailto:a@b.example?x",
     b"https://xn--mnchen-3ya.example/", b"https://bank.example@evil.example/", b"java\tscript:x", b"https://a.example\\@b.example",
     "https://аррӏе.example/ www.bank。example".encode(), b"//a.example/x", b"https://[::1]/",
+    b"mailto:?.ex", b"mailto:a@b.example?to=c@d.example",
 )  # fmt: skip
 _PAYLOADS = tuple(one.html.encode("utf-8", "replace") for one in of("127.0.0.1:9"))
 
@@ -157,7 +158,9 @@ TARGETS = {
     "mail": Target(mail, (_MAIL, _REPORT, b"Content-Type: text/html\n\n" + _PAYLOADS[0])),
     "heading": Target(heading, (_MAIL, _REPORT)),
     "transfer": Target(transfer, (b"aGVsbG8=\r\naGVsbG8=", b"a=3D=\r\nb=E4 =\t\r\n=zz", b"====", b"begin 644 x\n#0V%T\n`\nend\n")),
-    "html": Target(html, (*_PAYLOADS, b"<img src=cid:a alt=x><style>" + _STYLES[1] + b"</style><p class=a>x<b>y</b>")),
+    "html": Target(html, (
+        *_PAYLOADS, b'<a href="mailTo:e"e/a>', b"<img src=cid:a alt=x><style>" + _STYLES[1] + b"</style><p class=a>x<b>y</b>",
+    )),
     "style": Target(style, _STYLES),
     "link": Target(link, _LINKS),
     "report": Target(report, (_REPORT, _MAIL)),

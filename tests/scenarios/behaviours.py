@@ -17,7 +17,6 @@ from tests.scenarios.lab import (
     sts,
     tlsa,
     with_chain,
-    with_tls,
 )
 
 DIRECT, PORTAL, NOBODY, LATER = Outcome.DIRECT, Outcome.PORTAL, Outcome.NOBODY, Outcome.LATER
@@ -60,6 +59,7 @@ class Build:
 
     async def all(self) -> None:
         await self._certificates()
+        await self._refusals()
         await self._without_tls()
         await self._slow_and_strange()
         await self._several()
@@ -68,30 +68,44 @@ class Build:
         await self._dane()
 
     def good(self, domain: str, host: str = "mx1") -> Talk:
-        return with_tls(self.lab.authority.server(f"{host}.{domain}"))
+        return self.lab.with_tls(self.lab.authority.server(f"{host}.{domain}"))
 
     async def _certificates(self) -> None:
         known, unknown = self.lab.authority, self.lab.stranger
         domain = self.expect("good", DIRECT, word="certificate trusted")
         await self.hosts(domain, self.good(domain))
         domain = self.expect("wildcard", DIRECT)
-        await self.hosts(domain, with_tls(known.server(f"*.{domain}", file="wildcard")))
+        await self.hosts(domain, self.lab.with_tls(known.server(f"*.{domain}", file="wildcard")))
         domain = self.expect("self-signed", DIRECT, PORTAL, word="not trusted")
-        await self.hosts(domain, with_tls(unknown.server(f"mx1.{domain}")))
+        await self.hosts(domain, self.lab.with_tls(unknown.server(f"mx1.{domain}")))
         domain = self.expect("expired", DIRECT, PORTAL, word="expired")
-        await self.hosts(domain, with_tls(known.server(f"mx1.{domain}", lapsed=True)))
+        await self.hosts(domain, self.lab.with_tls(known.server(f"mx1.{domain}", lapsed=True)))
         domain = self.expect("wrong-name", DIRECT, PORTAL, word="ismatch")
-        await self.hosts(domain, with_tls(known.server("mx.other.example")))
+        await self.hosts(domain, self.lab.with_tls(known.server("mx.other.example")))
         domain = self.expect("tls10-only", PORTAL, word="STARTTLS fails")
-        await self.hosts(domain, with_tls(known.server(f"mx1.{domain}"), only_old=True))
+        await self.hosts(domain, self.lab.with_tls(known.server(f"mx1.{domain}"), only_old=True))
+
+    async def _refusals(self) -> None:
+        """TLS is right, so it is the relay's own business; a probe does not get as far as to hear these."""
+        yes, taken = "250 2.1.5 yes", "250 2.0.0 taken"
+        for name, rcpt, end in (
+            ("rcpt-451", "451 4.7.1 greylisted, come back", taken),
+            ("rcpt-452", "452 4.2.2 mailbox full", taken),
+            ("rcpt-550", "550 5.1.1 no such user", taken),
+            ("data-451", yes, "451 4.3.0 try again"),
+            ("data-554", yes, "554 5.7.1 we do not like it"),
+        ):
+            domain = self.expect(name, DIRECT)
+            pair = self.lab.authority.server(f"mx1.{domain}")
+            await self.hosts(domain, self.lab.with_tls(pair, rcpt=rcpt, end=end))
 
     async def _without_tls(self) -> None:
         quiet = "250-mail.example\r\n250 SIZE 1000"
         offer = "250-mail.example\r\n250 STARTTLS"
         for name, talk, outcome, word in (
-            ("no-starttls", saying("220 hi", quiet), PORTAL, "does not offer"),
-            ("almost-starttls", saying("220 hi", "250-mail.example\r\n250 X-STARTTLS"), PORTAL, "does not offer"),
-            ("helo-only", saying("220 hi", "502 5.5.1 no EHLO"), PORTAL, "knows no EHLO"),
+            ("no-starttls", self.lab.in_clear(quiet), PORTAL, "does not offer"),
+            ("almost-starttls", self.lab.in_clear("250-mail.example\r\n250 X-STARTTLS"), PORTAL, "does not offer"),
+            ("helo-only", self.lab.in_clear("502 5.5.1 no EHLO"), PORTAL, "knows no EHLO"),
             ("starttls-454", saying("220 hi", offer, "454 4.7.0 TLS not available"), PORTAL, "refuses it"),
             ("starttls-501", saying("220 hi", offer, "501 what"), PORTAL, "refuses it"),
             ("starttls-421", saying("220 hi", offer, "421 closing"), LATER, "turns us away"),
@@ -122,7 +136,7 @@ class Build:
             await self.hosts(self.expect(name, outcome, word=word), talk)
 
     async def _several(self) -> None:
-        bare = saying("220 hi", "250 mail.example")
+        bare = self.lab.in_clear()
         domain = self.expect("second-has-tls", DIRECT)
         await self.hosts(domain, bare, self.good(domain, "mx2"))
         domain = self.expect("first-down", DIRECT)
@@ -145,7 +159,9 @@ class Build:
         zone.broken.add((self.expect("servfail", LATER, rule=DNS, word="say that they failed"), "MX"))
         zone.silent.add(self.expect("dns-silent", LATER, rule=DNS, word="in time"))
         domain = self.expect("implicit-mx", DIRECT)
-        zone.add(domain, "A", await self.lab.host(f"extra.{domain}", with_tls(self.lab.authority.server(domain))))
+        zone.add(
+            domain, "A", await self.lab.host(f"extra.{domain}", self.lab.with_tls(self.lab.authority.server(domain)))
+        )
         domain = self.expect("alias", DIRECT)
         zone.add(domain, "CNAME", "good.example.")
         domain = self.expect("alias-loop", LATER, rule=DNS)
@@ -171,7 +187,7 @@ class Build:
         async def one(name: str, encrypt: Outcome, site: object, rule: Rule = STS, word: str = "") -> str:
             """A domain whose host is trusted by nobody: only an enforced policy makes that matter at `encrypt`."""
             domain = self.expect(name, encrypt, PORTAL, rule, word)
-            await self.hosts(domain, with_tls(lab.stranger.server(f"mx1.{domain}")))
+            await self.hosts(domain, lab.with_tls(lab.stranger.server(f"mx1.{domain}")))
             await lab.site(domain, site(domain) if callable(site) else site)  # type: ignore[arg-type]
             return domain
 
@@ -195,7 +211,7 @@ class Build:
         await self.hosts(domain, self.good(domain))
         await lab.site(domain, sts("enforce", f"*.mx.{domain}", "mx1.other.example"))
         domain = self.expect("sts-bad-site", DIRECT, PORTAL, word="could not be reached over trusted TLS")
-        await self.hosts(domain, with_tls(lab.stranger.server(f"mx1.{domain}")))
+        await self.hosts(domain, lab.with_tls(lab.stranger.server(f"mx1.{domain}")))
         await lab.site(domain, sts("enforce", f"mx1.{domain}"), pair=lab.stranger.server(f"mta-sts.{domain}"))
 
     async def _dane(self) -> None:
@@ -207,7 +223,7 @@ class Build:
         ) -> str:
             domain = self.expect(name, outcome, verify, rule, word)
             pair = lab.stranger.server(f"mx1.{domain}")
-            await self.hosts(domain, with_tls(with_chain(pair, lab.stranger, self.folder)), secure=True)
+            await self.hosts(domain, lab.with_tls(with_chain(pair, lab.stranger, self.folder)), secure=True)
             made = [one if one[:1].isdigit() else tlsa(pair.certificate, *map(int, one[1:].split())) for one in records]
             if made:
                 zone.add(f"_{port}._tcp.mx1.{domain}", "TLSA", *made, secure=True)
@@ -232,12 +248,12 @@ class Build:
         await lab.site(domain, sts("enforce", "mx1.other.example", f"mx1.{domain}"))
         domain = self.expect("dane-expired", DIRECT, rule=DANE)
         pair = lab.authority.server(f"mx1.{domain}", lapsed=True)
-        await self.hosts(domain, with_tls(pair), secure=True)
+        await self.hosts(domain, lab.with_tls(pair), secure=True)
         zone.add(f"_{port}._tcp.mx1.{domain}", "TLSA", tlsa(pair.certificate, 3, 1, 1), secure=True)
         domain = self.expect("dane-ta-wrong-name", PORTAL, rule=DANE, word="not for this name")
         pair = with_chain(lab.stranger.server("mx.nobody.example"), lab.stranger, self.folder)
-        await self.hosts(domain, with_tls(pair), secure=True)
+        await self.hosts(domain, lab.with_tls(pair), secure=True)
         zone.add(f"_{port}._tcp.mx1.{domain}", "TLSA", tlsa(authority, 2, 1, 1), secure=True)
         domain = self.expect("dane-no-starttls", PORTAL, rule=DANE, word="does not offer")
-        await self.hosts(domain, saying("220 hi", "250 mail.example"), secure=True)
+        await self.hosts(domain, lab.in_clear(), secure=True)
         zone.add(f"_{port}._tcp.mx1.{domain}", "TLSA", f"3 1 1 {wrong}", secure=True)

@@ -19,6 +19,7 @@ from tests.servers import free_port
 _UNPACKED = Path("/opt/portal-exim/usr/sbin/exim4")
 _MAIN = """
 keep_environment =
+exim_path = {program}
 primary_hostname = relay.clinic.example
 spool_directory = {folder}/spool
 log_file_path = {folder}/%slog
@@ -32,6 +33,7 @@ rfc1413_query_timeout = 0s
 acl_smtp_rcpt = accept
 acl_smtp_data = accept
 deliver_drop_privilege = true
+{main}
 begin routers
 {routers}
 begin transports
@@ -39,15 +41,15 @@ begin transports
 begin authenticators
 {authenticators}
 begin retry
-* * F,2h,5m
+{retry}
 """
 
 
 class Exim:
     """A running instance. `port` is where clinic staff hand in mail."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
+    def __init__(self, folder: Path, program: str) -> None:
+        self.folder, self.port, self._program = folder, free_port(), program
 
     def log(self) -> str:
         path = self.folder / "mainlog"
@@ -59,15 +61,50 @@ class Exim:
             assert time.monotonic() < deadline, f"Exim did not say {text!r}: {self.log()[-4000:]}"
             time.sleep(0.05)
 
+    def is_idle(self) -> bool:
+        """Whether the daemon alone is there: nothing is being received or delivered."""
+        config = str(self.folder / "exim.conf").encode()
+        return sum(config in _command(one).split(b"\0") for one in Path("/proc").glob("[0-9]*")) <= 1
+
+    def run(self, *arguments: str) -> str:
+        """What the program says, with this instance's configuration."""
+        command = [self._program, "-C", str(self.folder / "exim.conf"), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def waiting(self) -> list[str]:
+        """The recipients of mails in the queue who have not been dealt with, one for each mail."""
+        lines = [line.split() for line in self.run("-bp").splitlines() if line.startswith(" " * 8)]
+        return [words[0] for words in lines if len(words) == 1]  # `D address` is done with
+
+
+def _command(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:  # it has just ended
+        return b""
+
+
+def _await_start(made: Exim, daemon: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 20
+    while "daemon started" not in made.log():
+        said = (made.folder / "out").read_text()
+        assert daemon.poll() is None, f"Exim ended: {said}"
+        assert time.monotonic() < deadline, f"Exim did not start: {said}{made.log()}"
+        time.sleep(0.05)
+
 
 @contextmanager
-def exim(name_server: str, routers: str, transports: str, authenticators: str) -> Iterator[Exim]:
-    """Exim with these blocks, in a mount namespace where `name_server` is the machine's."""
+def exim(
+    name_server: str, routers: str, transports: str, authenticators: str, main: str = "", retry: str = "* * F,2h,5m"
+) -> Iterator[Exim]:
+    """Exim with these blocks, in a mount namespace where `name_server` is the machine's. `main` is for the first part."""
     program = str(_UNPACKED) if _UNPACKED.exists() else shutil.which("exim4")
     if program is None:
         pytest.fail("Exim is not there: .ci/services unpacks it", pytrace=False)
     folder = Path(tempfile.mkdtemp(prefix="portal-exim-"))
-    made = Exim(folder)
+    made = Exim(folder, program)
     try:
         folder.chmod(0o755)
         shutil.chown(folder, "Debian-exim")
@@ -75,15 +112,17 @@ def exim(name_server: str, routers: str, transports: str, authenticators: str) -
         shutil.chown(folder / "spool", "Debian-exim")
         config = folder / "exim.conf"
         blocks = {"routers": routers, "transports": transports, "authenticators": authenticators}
-        config.write_text(_MAIN.format(folder=folder, port=made.port, **blocks))
+        config.write_text(
+            _MAIN.format(folder=folder, program=program, port=made.port, main=main, retry=retry, **blocks)
+        )
         resolv = folder / "resolv.conf"
-        resolv.write_text(f"nameserver {name_server}\n")
+        resolv.write_text(f"nameserver {name_server}\noptions timeout:3 attempts:2 trust-ad\n")
         mounting = f"mount --make-rprivate / && mount --bind {resolv} /etc/resolv.conf"
         command = f"{mounting} && exec {program} -C {config} -bdf -q1m"
         with (folder / "out").open("wb") as out:
             daemon = subprocess.Popen(["unshare", "--mount", "sh", "-c", command], stdout=out, stderr=out)
         try:
-            made.await_log("daemon started") if daemon.poll() is None else None
+            _await_start(made, daemon)
             yield made
         finally:
             daemon.send_signal(signal.SIGTERM)

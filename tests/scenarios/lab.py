@@ -1,14 +1,15 @@
 """A laboratory of recipients' domains in one process: name server, mail hosts and policy sites.
 
-Each host has a loopback address of its own; ports are free ones, so it takes no privileges. The name server answers from a table and
-sets AD as a validating resolver would for signed zones (what real signatures do is tried in test_dnssec.py). A mail host is a
-coroutine over one connection.
+Each host has a loopback address of its own; ports are free ones, so it takes no privileges, unless real relays shall find the hosts
+(`real_ports`). The name server answers from a table and sets AD as a validating resolver would for signed zones (what real signatures
+do is tried in test_dnssec.py). A mail host is a coroutine over one connection.
 """
 
 import asyncio
 import contextlib
 import hashlib
 import itertools
+import os
 import socket
 import ssl
 import warnings
@@ -114,15 +115,26 @@ async def name_server(zone: Zone, address: str, port: int) -> Callable[[], None]
     return close
 
 
-class Lab:
-    """See the module. `prober` makes what is tested, with time limits fit for tests."""
+@dataclass(frozen=True)
+class Taken:
+    """A mail that a host took for one recipient. `tls` is the version, such as TLSv1.3; empty when it came in the clear."""
 
-    def __init__(self, folder: Path, stack: contextlib.AsyncExitStack) -> None:
+    recipient: str
+    tls: str
+    raw: bytes
+
+
+class Lab:
+    """See the module. `prober` makes what is tested, with time limits fit for tests; `taken` is what the hosts took."""
+
+    def __init__(self, folder: Path, stack: contextlib.AsyncExitStack, *, real_ports: bool = False) -> None:
         self.zone = Zone()
+        self.taken: list[Taken] = []
+        self._net = f"127.{80 + os.getpid() % 150}" if real_ports else "127.77"
         self.authority, self.stranger = Authority(folder / "known"), Authority(folder / "unknown")
         self._stack = stack
         self._numbers = itertools.count(1)
-        self.mail_port = _port_of_all()
+        self.mail_port, self._dns_port = (25, 53) if real_ports else (_port_of_all(), 0)
         self.site_port = _port_of_all()
         self.dns = ""
         self.connections: dict[str, int] = {}
@@ -131,12 +143,13 @@ class Lab:
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        sock.bind(("127.0.0.1", 0))
+        address = f"{self._net}.53.53" if self._dns_port else "127.0.0.1"
+        sock.bind((address, self._dns_port))
         port = sock.getsockname()[1]
         transport, _ = await loop.create_datagram_endpoint(lambda: _Udp(self.zone), sock=sock)
         self._stack.callback(transport.close)
-        await self.listen("127.0.0.1", port, self._dns_over_tcp)
-        self.dns = f"127.0.0.1:{port}"
+        await self.listen(address, port, self._dns_over_tcp)
+        self.dns = f"{address}:{port}"
 
     async def hang_up(self) -> None:
         """Ends every connection that is still open."""
@@ -165,13 +178,13 @@ class Lab:
                 writer.transport.abort()
                 self._talks.discard(task)
 
-        server = await asyncio.start_server(serve, address, port, ssl=tls)
+        server = await asyncio.start_server(serve, address, port, ssl=tls, limit=1 << 20)
         self._stack.callback(server.close)
 
     def address(self) -> str:
         """The next loopback address."""
         number = next(self._numbers)
-        return f"127.77.{number // 250}.{number % 250 + 1}"
+        return f"{self._net}.{number // 250}.{number % 250 + 1}"
 
     async def host(self, name: str, talk: Talk | None, *, secure: bool = False) -> str:
         """A mail host with an address record; without `talk` nothing listens there."""
@@ -180,6 +193,64 @@ class Lab:
         if talk is not None:
             await self.listen(address, self.mail_port, talk)
         return address
+
+    def with_tls(
+        self,
+        pair: Pair,
+        *,
+        only_old: bool = False,
+        before: Talk | None = None,
+        rcpt: str = "250 2.1.5 yes",
+        end: str = "250 2.0.0 taken",
+    ) -> Talk:
+        """A host that does STARTTLS with this certificate, and takes mail, unless `rcpt` or `end` (of a message) refuse it."""
+        context = server_tls(pair, only_old=only_old)
+
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if not await _greet(reader, writer, "SIZE 1000000", "STARTTLS"):
+                return
+            writer.write(b"220 go ahead\r\n")
+            if before is not None:
+                await before(reader, writer)
+            await writer.start_tls(context)
+            await self._take(reader, writer, rcpt, end)
+
+        return talk
+
+    def in_clear(self, ehlo: str = "250 mail.example") -> Talk:
+        """A host without STARTTLS. It takes what a relay should not give it."""
+
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"220 mail.example ESMTP\r\n")
+            await self._take(reader, writer, ehlo=ehlo)
+
+        return talk
+
+    async def _take(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        rcpt: str = "250 2.1.5 yes",
+        end: str = "250 2.0.0 taken",
+        ehlo: str = "250 mail.example",
+    ) -> None:
+        tls, recipients = writer.get_extra_info("ssl_object"), list[str]()
+        version = tls.version() if tls else ""
+        while line := (await reader.readuntil(b"\n")).decode("latin-1").strip():
+            verb = line[:4].upper()
+            said = {"EHLO": ehlo, "RCPT": rcpt, "DATA": "354 go on", "QUIT": "221 2.0.0 bye"}.get(verb, "250 2.0.0 yes")
+            writer.write(f"{said}\r\n".encode())
+            if verb == "RCPT" and rcpt.startswith("2"):
+                recipients.append(line.partition("<")[2].partition(">")[0])
+            elif verb == "DATA":
+                raw = await reader.readuntil(b"\r\n.\r\n")
+                if end.startswith("2"):
+                    self.taken += [Taken(one, version, raw) for one in recipients]
+                recipients = []
+                writer.write(f"{end}\r\n".encode())
+            elif verb == "QUIT":
+                await writer.drain()
+                return
 
     async def site(self, domain: str, said: Site, *, pair: Pair | None = None, policy_id: str = "1") -> None:
         """The policy site of a domain, and its record."""
@@ -223,9 +294,9 @@ class Lab:
 
 
 @contextlib.asynccontextmanager
-async def laboratory(folder: Path) -> AsyncIterator[Lab]:
+async def laboratory(folder: Path, *, real_ports: bool = False) -> AsyncIterator[Lab]:
     async with contextlib.AsyncExitStack() as stack:
-        made = Lab(folder, stack)
+        made = Lab(folder, stack, real_ports=real_ports)
         await made.start()
         yield made
         await made.hang_up()
@@ -257,22 +328,6 @@ async def _greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *of
     lines = ["mail.example", *offers]
     writer.write(b"".join(f"250{'-' if n < len(lines) - 1 else ' '}{x}\r\n".encode() for n, x in enumerate(lines)))
     return (await reader.readuntil(b"\n")).strip().upper() == b"STARTTLS"
-
-
-def with_tls(pair: Pair, *, only_old: bool = False, before: Talk | None = None) -> Talk:
-    """A host that does STARTTLS with this certificate."""
-    context = server_tls(pair, only_old=only_old)
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not await _greet(reader, writer, "SIZE 1000000", "STARTTLS"):
-            return
-        writer.write(b"220 go ahead\r\n")
-        if before is not None:
-            await before(reader, writer)
-        await writer.start_tls(context)
-        await reader.read(100)
-
-    return talk
 
 
 def saying(*lines: str, then: Talk | None = None, offers: tuple[str, ...] | None = None) -> Talk:
@@ -309,12 +364,14 @@ async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     while True:
         writer.write(b"220-more\r\n" * 1000)
         await writer.drain()
+        await asyncio.sleep(0.01)  # the laboratory has one loop for all its hosts
 
 
 async def endless_line(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while True:
         writer.write(b"2" * 65536)
         await writer.drain()
+        await asyncio.sleep(0.01)
 
 
 async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

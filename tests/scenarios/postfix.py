@@ -1,5 +1,6 @@
 """A real Postfix in folders of its own, configured by the recipe that docs/RELAY.md prints."""
 
+import json
 import os
 import re
 import shutil
@@ -35,6 +36,7 @@ smtpd_relay_restrictions = permit_mynetworks, reject
 smtp_host_lookup = native
 smtp_dns_support_level = disabled
 in_flow_delay = 0
+address_verify_poll_delay = 1
 """
 _MASTER = """
 {intake} inet n - n - - smtpd
@@ -103,16 +105,18 @@ class Postfix:
         self.reload()
 
     def reload(self) -> None:
-        reloaded = self.log().count("reload -- version")
+        reloaded, until = self.log().count("reload -- version"), time.monotonic() + 20
         self._run("postfix", "-c", str(self.folder / "etc"), "reload")
-        self.await_log(rf"(?s)(reload -- version.*){{{reloaded + 1}}}")
+        while self.log().count("reload -- version") <= reloaded:
+            assert time.monotonic() < until, f"Postfix did not reload:\n{self.log()[-4000:]}"
+            time.sleep(0.05)
 
     def start(self, name_server: str | None = None) -> None:
         """Starts it; with `name_server`, an address, in a mount namespace where that is the machine's."""
         command = ["postfix", "-c", str(self.folder / "etc"), "start-fg"]
         if name_server:
             resolv = self.folder / "resolv.conf"
-            resolv.write_text(f"nameserver {name_server}\n")
+            resolv.write_text(f"nameserver {name_server}\noptions timeout:3 attempts:2\n")
             mounting = f"mount --make-rprivate / && mount --bind {resolv} /etc/resolv.conf && exec {' '.join(command)}"
             command = ["unshare", "--mount", "sh", "-c", mounting]
         self._process = subprocess.Popen(
@@ -166,9 +170,21 @@ class Postfix:
         said = self._run("postqueue", "-c", str(self.folder / "etc"), "-j")
         return re.findall(r'"queue_id": "(\w+)"', said)
 
+    def waiting(self) -> list[str]:
+        """The recipients of mails in the queue, one for each mail."""
+        said = self._run("postqueue", "-c", str(self.folder / "etc"), "-j")
+        return [one["address"] for line in said.splitlines() for one in json.loads(line)["recipients"]]
+
     def flush(self) -> None:
         """Tries again whatever waits."""
         self._run("postqueue", "-c", str(self.folder / "etc"), "-f")
+
+    def release(self) -> None:
+        """Lets go whatever is on hold, and tries it."""
+        config = str(self.folder / "etc")
+        done = subprocess.run(["postsuper", "-c", config, "-H", "ALL"], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        self.flush()
 
     def await_empty(self, seconds: float = 30) -> None:
         deadline = time.monotonic() + seconds

@@ -4,10 +4,12 @@ Recipients' hosts are sinks on addresses of their own. Postfix finds them by its
 a host has no TLS it finds out by itself.
 """
 
+import re
 import smtplib
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import EmailMessage
 
@@ -281,13 +283,105 @@ def test_an_answer_to_a_notice_is_led_to_the_portal(relayed: Relayed) -> None:
     assert sorted(said) == ["answer", "automatic"]
 
 
-def test_only_the_return_path_is_taken_at_the_portals_domain(relayed: Relayed) -> None:
-    """Any other recipient there is refused by the relay at once."""
-    with smtplib.SMTP("127.0.0.1", relayed.postfix.port, timeout=30) as client:
+def test_who_always_comes_here_does_not_suffer_from_who_needs_a_mark(relayed: Relayed) -> None:
+    """Of an unmarked mail to both, one hears 452: Postfix sends to that one again, alone, and a refusal is for one only."""
+    portal, always, bob = relayed.portal, "always@patients.example", "bob@patients.example"
+    before = portal.messages()
+    portal.cli("relay", "mode", relayed.credential.id, "explicit", "--org", "northside")
+    portal.cli("route", "set", always, "always", "--org", "northside")
+    try:
+        with portal.serving("intake"):
+            queue_id = relayed.send(bob, always)
+            # to whom it sends first is Postfix's choice
+            relayed.postfix.await_log(rf"{queue_id}: to=.*status=deferred.*452 4.5.3")
+            relayed.postfix.await_log(rf"{queue_id}: to=.*status=(sent|bounced)")
+            time.sleep(0.5)  # what is still in the active queue is not flushed
+            relayed.postfix.flush()
+            relayed.postfix.await_log(rf"{queue_id}: to=<{always}>.*status=sent")
+            relayed.postfix.await_log(rf"{queue_id}: to=<{bob}>.*status=bounced.*550 5.7.1")
+    finally:
+        portal.cli("relay", "mode", relayed.credential.id, "trust", "--org", "northside")
+    assert len(set(portal.messages()) - set(before)) == 1
+    assert portal.events("MessageAccepted")[-1].detail["came_by"] == ["always"]
+
+
+@contextmanager
+def marked_by_subject(relayed: Relayed) -> Iterator[Postfix]:
+    """The page's second instance, to which the first sends whole mails that are marked."""
+    known, port = relayed.portal.add_relay("marked", "--mode", "explicit"), free_port()
+    with postfix() as second:
+        etc = second.folder / "etc"
+        replacing = {
+            "[portal.example]:2526": f"[localhost]:{relayed.intake_port}",
+            "[mailbox.clinic.example]": f"[localhost]:{relayed.mailbox.port}",
+            "/etc/ssl/certs/ca-certificates.crt": str(relayed.authority.ca),
+        }
+        named = r"(?:smtp_sasl_\w+|smtp_send_xforward_command|message_size_limit) = .*"
+        shared = "\n".join(re.findall(named, recipe("postfix main.cf", {"/etc/postfix/": f"{etc}/"})))
+        second.configure(
+            f"{recipe('postfix-secure second main.cf', replacing)}{shared}\nmyhostname = secure.clinic.example\n",
+            recipe("postfix-secure second master.cf", {"127.0.0.1:10026": f"127.0.0.1:{port}"}),
+            **{"portal-password": f"[localhost]:{relayed.intake_port} {known.username}:{known.password}\n"},
+        )
+        second.start()
+        first = [relayed.postfix.folder / "etc" / name for name in ("main.cf", "master.cf")]
+        before = [one.read_text() for one in first]
+        lines = [
+            recipe("postfix-secure main.cf", {"[127.0.0.1]:10026": f"[127.0.0.1]:{port}"}),
+            recipe("postfix-secure master.cf", {}),
+        ]
+        try:
+            for path, text, added in zip(first, before, lines, strict=True):
+                path.write_text(text + added)
+            relayed.postfix.reload()
+            yield second
+        finally:
+            for path, text in zip(first, before, strict=True):
+                path.write_text(text)
+            relayed.postfix.reload()
+
+
+def test_marked_mail_goes_by_a_second_instance(relayed: Relayed) -> None:
+    """Marked, it goes to the portal although the host has TLS, and to a colleague's mailbox. Unmarked, or marked in a subject that is
+    encoded, it goes as ever. While the portal is down it waits in the second queue, and only the portal's part of it."""
+    colleague, marked = "dave@clinic.example", "Results [Secure]"
+    with marked_by_subject(relayed) as second:
+        relayed.send(SECURE, colleague, subject=marked, text="Canary\n")
+        relayed.mailbox.await_mail(colleague, "Canary")
+        second.await_log(rf"to=<{SECURE}>.*status=deferred.*Connection refused")
+        assert second.waiting() == [SECURE]
+        with relayed.portal.serving():
+            second.flush()
+            second.await_empty()
+            relayed.send(SECURE, subject="Results", text="Unmarked\n")
+            relayed.secure.await_mail(SECURE, "Unmarked")
+            encoded = b"Subject: =?utf-8?B?W3NlY3VyZV0gUsOpc3VsdGF0cw==?=\r\n\r\nEncoded\r\n"
+            with smtplib.SMTP("127.0.0.1", relayed.postfix.port, timeout=30) as client:
+                client.sendmail(CAROL, [SECURE], encoded)
+            relayed.secure.await_mail(SECURE, "Encoded")
+            by_field = b"X-Portal-Class: default\r\n" + encoded.replace(b"Encoded", b"Canary")
+            with smtplib.SMTP("127.0.0.1", relayed.postfix.port, timeout=30) as client:
+                client.sendmail(CAROL, [SECURE], by_field)
+            second.await_log(rf"(?s)(to=<{SECURE}>[^\n]*status=sent.*){{2}}")
+            notice = relayed.secure.await_mail(SECURE, "/m/")
+    assert notice.mail_from.startswith("bounce+")
+    assert not [one for one in relayed.secure.messages if b"Canary" in one.raw]
+    assert [one.rcpt_to for one in relayed.mailbox.messages if b"Canary" in one.raw] == [(colleague,)]
+    assert [one.detail["came_by"] for one in relayed.portal.events("MessageAccepted")[-2:]] == [["marked"], ["marked"]]
+
+
+def test_only_the_paths_of_mails_of_ours_are_taken_at_the_portals_domain(relayed: Relayed) -> None:
+    """The relay asks the portal before it says yes: a made-up token is refused at RCPT, and no bounce goes to a forged sender."""
+    with relayed.portal.serving(), smtplib.SMTP("127.0.0.1", relayed.postfix.port, timeout=30) as client:
+        relayed.send(CLEAR)
+        path = relayed.clear.await_mail(CLEAR).mail_from
+        relayed.postfix.await_empty()
         client.ehlo()
-        client.mail("")
-        assert client.rcpt("postmaster@portal.example")[0] == 550
-        assert client.rcpt("bounce+token@portal.example")[0] == 250
+        client.mail("mallory@patients.example")
+        for made_up in ("postmaster@portal.example", "bounce+token@portal.example", "reply+token@portal.example"):
+            assert client.rcpt(made_up)[0] == 550, made_up
+        assert client.rcpt(path)[0] == 250
+    assert relayed.postfix.queued() == []
 
 
 @pytest.mark.parametrize(

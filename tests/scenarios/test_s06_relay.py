@@ -150,6 +150,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Around]:
             LOOKUP_LISTEN=f"127.0.0.1:{free_port()}",
             LOOKUP_HTTP_LISTEN=f"127.0.0.1:{free_port()}",
             NAME_SERVERS=NAME_SERVER,
+            PROBE_PRIVATE="127.77.30.0/24",
         )
         credential = portal.set_up()
         etc = instance.folder / "etc"
@@ -381,6 +382,17 @@ def test_a_portal_that_serves_answers_relays(around: Around) -> None:
     none.value.close()
 
 
+@contextmanager
+def arbiter(around: Around) -> Iterator[None]:
+    """The relay in mode arbiter for a while."""
+    relay = around.credential.id
+    around.portal.cli("relay", "mode", relay, "arbiter", "--org", "northside")
+    try:
+        yield
+    finally:
+        around.portal.cli("relay", "mode", relay, "trust", "--org", "northside")
+
+
 def _doctor(around: Around, *options: str) -> dict[str, list[str]]:
     """The doctor's table by case: verdict, mail host, expected, seen, what to change."""
     asked = ["relay", "doctor", *WHO, "--relay", f"127.0.0.1:{around.postfix.port}"]
@@ -419,6 +431,9 @@ def test_the_doctor_finds_a_good_relay_good_and_names_each_leak(around: Around) 
     assert good["stranger"][3] == "direct, TLSv1.3"
     assert [good[name][3] for name in ("clear", "asked", "old")] == ["the portal"] * 3
     assert good["notice"][0] == "ok"
+    with arbiter(around):  # who looks for himself, also in a laboratory's networks where the settings say so
+        table = _doctor(around, *listening, "--port", "25", "--seconds", "8")
+        assert {name for name, row in table.items() if row[0] == "BAD"} == set()
     states = around.portal.cli("message", "list", "--org", "northside", "--sender", CAROL)
     assert "doctor-" in states
     assert not [line for line in states.splitlines() if "doctor-" in line and "revoked" not in line]
@@ -448,6 +463,7 @@ def test_the_doctor_looks_at_real_mailboxes_where_it_can_not_listen(around: Arou
         ["--to", "what=a@b.example"],
         ["--domain", "a b"],
         ["--address", "127.0.0.1", "--address", "127.0.0.2"],
+        ["--address", "localhost"],
     ):
         with pytest.raises(InputRefused):
             app(["relay", "doctor", *WHO, "--plan", *wrong], standalone_mode=False)

@@ -1,6 +1,7 @@
 """What was found by attacking content on its way out: revoked, quarantined or crowded out at the worst moment."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -30,7 +31,7 @@ from tests.story.test_reading import opened
 from tests.story.test_replying import put as upload
 from tests.story.test_replying import writing
 from tests.story.test_scan import OPERATOR, asks, states
-from tests.world import ALICE, BOB, World, letter
+from tests.world import ALICE, BOB, Browser, World, letter
 from tests.world import world as open_world
 
 pytestmark = pytest.mark.anyio
@@ -172,23 +173,36 @@ async def test_a_class_is_not_raised_to_one_that_scans_less(alone: World) -> Non
 
 
 async def test_one_recipient_does_not_take_all_uploads(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever lets them wait makes way for others; here the portal takes 32 at once."""
-    monkeypatch.setattr(uploads, "MOST_OPEN", 32)
+    """However many messages she answers, so many go at once, and what she left lying makes way for her own next; with all taken by
+    several, whoever has most makes way for others. Here the portal takes 8 at once, 4 of one."""
+    monkeypatch.setattr(uploads, "MOST_OPEN", 8)
+    monkeypatch.setattr(uploads, "MOST_OF_ONE", 4)
     alice, message, draft = await writing(world)
     token = await world.announce(letter(message_id="<2@clinic.example>"), (BOB,))
     bob = world.browser()
     bobs = await bob.sign_in(token, BOB)
     await bob.get(f"{bobs}/reply")
     bdraft = bob.page.split('name="draft" value="')[1][:36]
-    ids = [draft] + [world.house.source.new_id() for _ in range(4)]
-    codes = []
-    for n in range(32):
-        h = {"x-csrf-token": alice.csrf, "upload-complete": "?0"}
-        where = f"{message}/reply/{ids[n % 5]}/files"
-        codes.append((await alice.http.put(where, params={"name": "a"}, content=b"", headers=h)).status_code)
-    assert codes == [201] * 32, codes
-    world.clock.forward(minutes=5)
+    await world.announce(letter(message_id="<3@clinic.example>"))
+    inbox = (await alice.get("/inbox")).text
+    hers = [(message, draft), (message, world.house.source.new_id())]
+    hers += [(one, world.house.source.new_id()) for one in sorted(set(re.findall(r'href="(/messages/[\w-]+)"', inbox)))]
+    assert len({one for one, _ in hers}) == 2
+    await alice.get(f"{message}/reply")
+
+    async def begun(who: Browser, where: tuple[str, str]) -> int:
+        h = {"x-csrf-token": who.csrf, "upload-complete": "?0"}
+        return (await who.http.put(f"{where[0]}/reply/{where[1]}/files", content=b"", headers=h)).status_code
+
+    assert [await begun(alice, hers[n % 4]) for n in range(6)] == [201] * 4 + [409] * 2
     assert (await upload(bob, bobs, bdraft, "good.pdf", b"%PDF-1.7\n")).status_code == 201
+    world.clock.forward(seconds=31)
+    assert await begun(bob, (bobs, bdraft)) == 201
+    assert [await begun(alice, hers[n % 4]) for n in range(2)] == [201] * 2  # her own, left lying, made way
+    monkeypatch.setattr(uploads, "MOST_OPEN", 5)
+    world.clock.forward(seconds=31)
+    assert await begun(bob, (bobs, bdraft)) == 201  # one of hers made way, who has most
+    assert await begun(alice, hers[0]) == 201  # and for her own, her own
 
 
 async def test_a_draft_that_is_saved_while_the_sweep_runs_stays(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

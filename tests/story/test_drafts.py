@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import re
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,11 +14,13 @@ from starlette.requests import ClientDisconnect
 
 from portal.db.tables import deliveries, grants, outbox, replies, reply_files
 from portal.lifecycle.end import Lifecycle
+from portal.mime.pool import ProcessRenderer
 from portal.model.events import By, Who
 from portal.web import app as web
-from tests.story.seams import all_deliveries, blobs, holding, prepared, put, rows
+from tests.story.seams import all_deliveries, blobs, holding, prepared, put, rows, run
 from tests.story.test_replying import PDF, draft, send, writing
-from tests.world import ALICE, BOB, CAROL, Browser, World, letter
+from tests.story.ways import give_access_code, needs
+from tests.world import ALICE, BOB, CAROL, Browser, World, letter, named
 
 pytestmark = pytest.mark.anyio
 
@@ -158,7 +161,7 @@ async def test_a_draft_ends_a_week_after_its_last_change_or_with_its_delivery(wo
     draft_id = await draft(alice, message)
     assert (await save(alice, message, draft_id, "third"))[0] == 204
     headers = {"x-csrf-token": alice.csrf}
-    assert (await alice.http.put(f"{message}/reply/{draft_id}/files?name=a", content=PDF, headers=headers)).is_success
+    assert (await alice.http.put(f"{message}/reply/{draft_id}/files", content=PDF, headers=headers)).is_success
     world.clock.forward(days=800)
     assert await world.house.disposition().run() == 1
     assert await rows(world, replies) + await rows(world, reply_files) + await rows(world, grants) == []
@@ -177,7 +180,7 @@ async def test_taken_back_or_raised_a_draft_is_out_of_reach(world: World) -> Non
     assert (await alice.get(f"{message}/reply/{draft_id}")).headers["location"].startswith("/step-up/")
     assert (await save(alice, message, draft_id, "more", version))[0] == 303
     headers = {"x-csrf-token": csrf, "upload-complete": "?0"}
-    assert (await alice.http.put(f"{message}/reply/{draft_id}/files?name=a", headers=headers)).status_code == 403
+    assert (await alice.http.put(f"{message}/reply/{draft_id}/files", headers=headers)).status_code == 403
     assert len(await world.events("MessageOpened")) == opened
     await put(world, deliveries, {"needs": 1})
     assert await lifecycle.revoke(one, dora, "wrong person")
@@ -187,6 +190,68 @@ async def test_taken_back_or_raised_a_draft_is_out_of_reach(world: World) -> Non
     assert (await form(alice, message, draft_id, "send", "more", version=version)).status_code == 410
     assert (await form(alice, message, draft_id, "save", "more", version=version)).status_code == 410
     assert [row["version"] for row in await rows(world, replies)] == [version]
+
+
+@pytest.mark.parametrize("act", ["send", "save", "preview"])
+async def test_a_floor_that_rose_while_somebody_typed_costs_no_word(world: World, act: str) -> None:
+    """The words are kept, unseen, and nothing is sent; once she has proved more, the way back leads to them, once."""
+    alice, message, draft_id = await writing(world)
+    delivery = await needs(world, message, 2)
+    await give_access_code(world, delivery, "harbour lights")
+    opened = len(await world.events("MessageOpened"))
+    fields: list[tuple[str, Any]] = [(k, (None, v)) for k, v in
+        {"csrf": alice.csrf, "draft": draft_id, "text": "two hours of typing", "act": act, "formatted": "yes"}.items()]  # fmt: skip
+    answer = await alice.http.post(f"{message}/reply", files=[*fields, ("files", ("a.pdf", PDF, "application/pdf"))])
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/step-up/{delivery}")
+    assert len(await world.events("MessageOpened")) == opened
+    assert not await rows(world, outbox, kind="reply")
+    assert (
+        await alice.get(f"{message}/reply/{draft_id}")
+    ).status_code == 303  # kept, and shown to nobody below the level
+    await alice.get(f"/step-up/{delivery}")
+    answer = await alice.post(f"/step-up/{delivery}/access-code", {"code": "harbour lights"})
+    back = await alice.get(answer.headers["location"])
+    assert (back.status_code, back.headers["location"]) == (303, f"{message}/reply/{draft_id}")
+    page = (await alice.get(back.headers["location"])).text
+    _, version, text = shown(page)
+    assert (text, 'value="yes" checked' in page) == ("two hours of typing", True)
+    assert "Go on writing" in (await alice.get(message)).text
+    assert (await form(alice, message, draft_id, "send", text, version=version)).status_code == 303
+
+
+async def test_signed_out_below_the_level_costs_no_word(world: World) -> None:
+    """Who is signed out while answering a message that needs more than a code signs in by one, and finds her words after the step."""
+    alice, message, draft_id = await writing(world)
+    csrf = alice.csrf
+    world.clock.forward(minutes=16)
+    assert (await form(alice, message, draft_id, "send", "late words", csrf=csrf)).status_code == 401
+    delivery = await needs(world, message, 2)
+    await give_access_code(world, delivery, "harbour lights")
+    fields = {"csrf": alice.csrf, "draft": draft_id, "text": "late words", "code": await world.code_for(ALICE)}
+    answer = await alice.http.post(f"{message}/reply/resume", files={k: (None, v) for k, v in fields.items()})
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/step-up/{delivery}")
+    await alice.get(f"/step-up/{delivery}")
+    await alice.post(f"/step-up/{delivery}/access-code", {"code": "harbour lights"})
+    back = await alice.get(message)
+    assert shown((await alice.get(back.headers["location"])).text)[2] == "late words"
+
+
+async def test_below_a_floor_another_windows_words_stay(world: World) -> None:
+    """What another window saved is not written over: the words become a reply of their own. Of what is over nothing is kept."""
+    alice, message, draft_id = await writing(world)
+    _, version = await save(alice, message, draft_id, "the other window")
+    delivery = await needs(world, message, 2)
+    assert (await form(alice, message, draft_id, "send", "this window")).status_code == 303
+    kept = {row["id"]: row["version"] for row in await rows(world, replies)}
+    assert (len(kept), kept[draft_id]) == (2, version)
+    [one] = await all_deliveries(world)
+    await Lifecycle(world.house.db, world.house.source).revoke(one, By(Who.OPERATOR, "dora"), "wrong person")
+    assert (await form(alice, message, str(uuid4()), "send", "too late")).status_code == 410
+    bob = world.browser()
+    await bob.sign_in(await world.announce(letter(message_id="<2@clinic.example>"), (BOB,)), BOB)
+    await bob.get("/inbox")
+    assert (await form(bob, message, draft_id, "save", "not mine")).status_code == 404
+    assert (len(await rows(world, replies)), delivery) == (2, one.id)
 
 
 async def test_foreign_and_borrowed_ids_reach_nothing(world: World) -> None:
@@ -199,7 +264,7 @@ async def test_foreign_and_borrowed_ids_reach_nothing(world: World) -> None:
     draft_id = await draft(alice, message)
     _, version = await save(alice, message, draft_id, "Alice's own words")
     headers = {"x-csrf-token": alice.csrf, "upload-complete": "?0", "upload-length": "4"}
-    href = (await alice.http.put(f"{message}/reply/{draft_id}/files?name=a", headers=headers)).headers["location"]
+    href = (await alice.http.put(f"{message}/reply/{draft_id}/files", headers=headers)).headers["location"]
     await draft(bob, bobs)
     theirs = {"x-csrf-token": bob.csrf, "upload-offset": "0", **PARTIAL}
     for base in (message, bobs):
@@ -229,7 +294,7 @@ async def test_foreign_and_borrowed_ids_reach_nothing(world: World) -> None:
     assert (await save(alice, message, message_id, "named like a message"))[0] == 404
     assert (await form(alice, message, message_id, "send", "named like a message")).status_code == 404
     files = {"x-csrf-token": alice.csrf}
-    await alice.http.put(f"{message}/reply/{message_id}/files?name=a", content=b"x", headers=files)
+    await alice.http.put(f"{message}/reply/{message_id}/files", content=b"x", headers=files)
     assert (await save(alice, message, message_id, "named like a message"))[0] == 404
     assert (
         await alice.http.post(f"{message}/reply/{message_id}/discard", files={"csrf": (None, alice.csrf)})
@@ -245,7 +310,7 @@ async def test_side_by_side_every_act_is_whole_or_not_at_all(world: World, folde
     for turn in range(6):
         headers = {"x-csrf-token": alice.csrf}
         url = f"{message}/reply/{draft_id}"
-        had = await alice.http.put(f"{url}/files?name=a.pdf", content=PDF, headers=headers)
+        had = await alice.http.put(f"{url}/files", content=PDF, headers=headers)
         _, version = await save(alice, message, draft_id, f"turn {turn}")
         if turn % 2:
             last = alice.http.post(f"{url}/discard", files={"csrf": (None, alice.csrf)})
@@ -254,7 +319,7 @@ async def test_side_by_side_every_act_is_whole_or_not_at_all(world: World, folde
         got = await asyncio.gather(
             save(alice, message, draft_id, "one", version),
             save(alice, message, draft_id, "two", version),
-            alice.http.put(f"{url}/files?name=b.pdf", content=PDF, headers=headers),
+            alice.http.put(f"{url}/files", content=PDF, headers=headers),
             alice.http.delete(had.headers["location"], headers=headers),
             last,
         )
@@ -284,7 +349,7 @@ async def begun(browser: Browser, message: str, draft_id: str, name: str, length
     headers = {"x-csrf-token": browser.csrf, "upload-complete": "?0", "content-type": "application/pdf"}
     if length is not None:
         headers["upload-length"] = str(length)
-    return await browser.http.put(f"{message}/reply/{draft_id}/files", params={"name": name}, headers=headers)
+    return await browser.http.put(f"{message}/reply/{draft_id}/files", headers={**headers, **named(name)})
 
 
 async def more(
@@ -440,6 +505,25 @@ async def test_formatting_travels_beside_the_words_and_only_when_asked_for(world
     answer = await form(alice, message, deep, "send", "- " * 30 + "x", formatted="yes")
     assert (answer.status_code, "can&#39;t be formatted" in answer.text) == (422, True)
     assert shown(answer.text)[2] == "- " * 30 + "x"
+
+
+async def test_what_people_wait_for_is_made_in_their_own_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first view, a look at what will be sent and a PDF queue up behind the same person's; mail that comes in behind nobody's."""
+    turns, whole = list[str](), ProcessRenderer._turn
+
+    def noted(self: ProcessRenderer, whose: str) -> AbstractAsyncContextManager[None]:
+        turns.append(whose)
+        return whole(self, whose)
+
+    monkeypatch.setattr(ProcessRenderer, "_turn", noted)
+    alice, message, draft_id = await writing(world)
+    assert turns == [""]
+    await run(world, "DELETE FROM renditions")
+    assert (await alice.get(message)).status_code == 200
+    assert (await form(alice, message, draft_id, "preview", "**x**", formatted="yes")).status_code == 200
+    assert (await alice.get(f"{message}/message.pdf")).status_code == 200
+    [one] = await all_deliveries(world)
+    assert turns == ["", *[one.recipient_id] * 3]
 
 
 async def test_what_answers_a_reply_stays_at_the_floor_of_the_thread(world: World) -> None:

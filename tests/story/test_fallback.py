@@ -32,6 +32,7 @@ from tests.authenticator import Authenticator
 from tests.servers import free_port
 from tests.story.seams import rows
 from tests.story.staff import OPERATOR, Desk, desk
+from tests.story.test_returned import bounce
 from tests.story.ways import add_passkey, use_passkey
 from tests.world import ALICE, BOB, CAROL, World, letter
 
@@ -67,9 +68,9 @@ class Nameserver(asyncio.DatagramProtocol):
 
 
 @asynccontextmanager
-async def nameserver(port: int) -> AsyncIterator[Nameserver]:
+async def nameserver(port: int, host: str = "127.0.0.1") -> AsyncIterator[Nameserver]:
     loop = asyncio.get_running_loop()
-    transport, server = await loop.create_datagram_endpoint(Nameserver, local_addr=("127.0.0.1", port))
+    transport, server = await loop.create_datagram_endpoint(Nameserver, local_addr=(host, port))
     try:
         yield server
     finally:
@@ -110,6 +111,15 @@ async def test_a_domain_is_proved_by_its_txt_record(world: World) -> None:
         await who.get("/staff/fallback")
         answer = await who.post("/staff/fallback/domains/other.example/prove")
         assert (answer.status_code, "did not answer" in answer.text) == (422, True)
+
+
+async def test_name_servers_have_an_address_and_a_port_each() -> None:
+    """IPv6 stands in brackets before a port, and each name server is asked at its own."""
+    first, second = free_port(), free_port()
+    async with nameserver(first, "::1") as server:
+        server.records = {"x.example": ["found"]}
+        assert await Resolver(f"[::1]:{first}").txt("x.example") == ("found",)
+        assert await Resolver(f"127.0.0.1:{second} [::1]:{first}").txt("x.example") == ("found",)
 
 
 async def test_domains_of_others_and_nonsense_are_refused(world: World) -> None:
@@ -190,6 +200,10 @@ async def test_a_relay_is_bound_to_its_senders(world: World) -> None:
     await world.deliver()
     live = (await who.get(f"{page}/live")).json()["lately"]
     assert (live[0]["good"], live[0]["text"]) == (True, "Taken in for 1 recipient, class default 1")
+    await world.worker.send_due()
+    await bounce(world, world.sink.messages[-1].mail_from)
+    live = (await who.get(f"{page}/live")).json()["lately"]
+    assert (live[0]["good"], live[0]["text"]) == (True, "Brought back what became of a mail of the portal's")
     foreign = f"/staff/fallback/relays/{world.foreign_relay.id}"
     assert (await who.get(foreign)).status_code == 404
 

@@ -85,9 +85,7 @@ async def test_a_hold_keeps_drafts_and_what_comes_later(world: World) -> None:
     message = await alice.sign_in(token)
     await alice.get(f"{message}/reply")
     draft = alice.page.split('name="draft" value="')[1][:36]
-    put = await alice.http.put(
-        f"{message}/reply/{draft}/files?name=a.txt", content=b"x", headers={"x-csrf-token": alice.csrf}
-    )
+    put = await alice.http.put(f"{message}/reply/{draft}/files", content=b"x", headers={"x-csrf-token": alice.csrf})
     assert put.status_code == 201
     (one,) = await all_deliveries(world)
     await place(world, recipient_id=one.recipient_id)

@@ -253,7 +253,7 @@ async def test_sweeping_takes_what_nobody_needs_and_nothing_else(world: World, f
     await alice.get(f"{message}/reply")
     draft = alice.page.split('name="draft" value="')[1][:36]
     headers = {"x-csrf-token": alice.csrf}
-    put = await alice.http.put(f"{message}/reply/{draft}/files?name=a.pdf", content=b"x", headers=headers)
+    put = await alice.http.put(f"{message}/reply/{draft}/files", content=b"x", headers=headers)
     assert put.status_code == 201
     kept = len(blobs(folder))
     world.clock.forward_from_the_disk(days=3)

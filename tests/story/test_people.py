@@ -11,7 +11,7 @@ from portal.operator import Persons
 from tests.authenticator import Authenticator
 from tests.story.seams import holding, rows
 from tests.story.ways import add_app, add_passkey, confirm, needs, use_passkey
-from tests.world import ALICE, BOB, Browser, World, letter
+from tests.world import ALICE, BOB, Browser, World, letter, named
 
 pytestmark = pytest.mark.anyio
 
@@ -96,7 +96,7 @@ async def test_a_reply_being_typed_survives_the_end_of_its_session(world: World)
     await alice.get(f"{message}/reply")
     draft = alice.page.split('name="draft" value="')[1][:36]
     headers = {"x-csrf-token": alice.csrf}
-    await alice.http.put(f"{message}/reply/{draft}/files?name=a.txt", content=b"x", headers=headers)
+    await alice.http.put(f"{message}/reply/{draft}/files", content=b"x", headers={**headers, **named("a.txt")})
     world.clock.forward(minutes=16)
     text = "Dear doctor,\n\nI still feel <dizzy>."
     fields = {"csrf": (None, alice.csrf), "draft": (None, draft), "text": (None, text)}

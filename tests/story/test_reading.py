@@ -19,6 +19,7 @@ from portal.db import views
 from portal.db.tables import grants, messages, parts, renditions
 from portal.db.views import Stored
 from portal.lifecycle.end import Lifecycle
+from portal.mime import VERSION
 from portal.model.errors import ContentDamaged, NoLongerReadable
 from portal.model.events import By, Who
 from portal.web.app import build
@@ -218,6 +219,19 @@ async def test_a_rendition_is_made_on_the_first_view_when_it_is_missing_or_old(w
     assert anew["version"] == made["version"]
     assert (await alice.get(f"{message}/parts/1")).content == PDF[2]
     assert "OpenFailed" not in await kinds(world)
+
+
+@pytest.mark.parametrize("path", ["", "/view"])
+async def test_an_attachment_of_an_old_rendition_is_made_anew(world: World, path: str) -> None:
+    """Whoever kept an attachment's address gets it after an upgrade too, before the message's page was opened; that is one event."""
+    alice, message = await opened(world)
+    await put(world, renditions, {"version": 1, "sealed": b"an old one"})
+    before = await world.events()
+    answer = await alice.get(f"{message}/parts/1{path}")
+    assert (answer.status_code, answer.content) == (200, PDF[2])
+    assert [one.kind for one in (await world.events())[len(before) :]] == ["AttachmentOpened"]
+    assert [row["version"] for row in await rows(world, renditions)] == [VERSION]
+    assert (await alice.get(f"{message}/parts/1{path}")).content == PDF[2]
 
 
 async def test_a_big_message_is_streamed_in_and_shown_on_its_first_view(world: World) -> None:

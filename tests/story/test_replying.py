@@ -16,7 +16,7 @@ from portal.lifecycle.end import Lifecycle
 from portal.model.events import By, Who
 from portal.reply.compose import MAX_DRAFTS
 from tests.story.seams import all_deliveries, blobs, files_of, holding, prepared, rows
-from tests.world import ALICE, BOB, CAROL, Browser, World, letter
+from tests.world import ALICE, BOB, CAROL, Browser, World, letter, named
 
 pytestmark = pytest.mark.anyio
 
@@ -38,10 +38,8 @@ async def draft(browser: Browser, message: str) -> str:
 
 
 async def put(browser: Browser, message: str, draft_id: str, name: str, content: Any) -> httpx2.Response:
-    headers = {"x-csrf-token": browser.csrf, "content-type": "application/pdf"}
-    return await browser.http.put(
-        f"{message}/reply/{draft_id}/files", params={"name": name}, content=content, headers=headers
-    )
+    headers = {"x-csrf-token": browser.csrf, "content-type": "application/pdf", **named(name)}
+    return await browser.http.put(f"{message}/reply/{draft_id}/files", content=content, headers=headers)
 
 
 async def send(
@@ -131,6 +129,26 @@ async def test_limits_hold_while_a_file_streams_in(world: World, folder: Path) -
     assert blobs(folder) == before
     assert await rows(world, reply_files) == []
     assert (await put(alice, message, draft_id, "small.bin", b"x")).status_code == 201
+
+
+async def test_a_files_name_stands_in_no_address(world: World) -> None:
+    """It comes in a header, in whatever letters and signs; what an address says is not read, and what is no name is refused."""
+    alice, message, draft_id = await writing(world)
+    name = "Befund (neu) – 'Müller' 100% 血液 *;.pdf"
+    assert (await put(alice, message, draft_id, name, PDF)).status_code == 201
+    url, csrf = f"{message}/reply/{draft_id}/files", {"x-csrf-token": alice.csrf}
+    assert (await alice.http.put(f"{url}?name=hiv-test.pdf", content=PDF, headers=csrf)).status_code == 201
+    for odd in (
+        "attachment; filename*=UTF-8''a b.pdf", "attachment; filename*=latin-1''a", "inline",
+        "attachment; filename*=UTF-8''" + "a" * 9000,
+        "attachment" + "; x=y" * 10_000, "attachment; filename=a.pdf; filename*=UTF-8''b.pdf", 'attachment; filename="a',
+    ):  # fmt: skip
+        answer = await alice.http.put(url, content=PDF, headers={**csrf, "content-disposition": odd})
+        assert answer.status_code == 422, odd
+    assert (await send(alice, message, draft_id)).status_code == 303
+    await world.worker.send_due()
+    names = [part.get_filename() for part in world.mail_for(CAROL).iter_attachments()]
+    assert (names[0], "hiv" in (names[1] or ""), len(names)) == ("Befund (neu) – 'Müller' 100 血液 ;.pdf", False, 2)
 
 
 async def test_a_reply_carries_so_many_files_and_no_more(world: World, folder: Path) -> None:

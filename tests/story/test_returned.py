@@ -4,7 +4,9 @@ import re
 
 import pytest
 
+from portal.intake import Envelope
 from portal.model.errors import RecipientRefused
+from tests.story.staff import OPERATOR
 from tests.world import ALICE, CAROL, World
 
 pytestmark = pytest.mark.anyio
@@ -55,10 +57,31 @@ async def test_a_bounced_code_is_said_on_its_page(world: World) -> None:
 
 
 async def test_only_a_return_path_of_ours_is_taken(world: World) -> None:
-    """A made-up token is refused at RCPT, and another organisation's relay marks nothing."""
+    """A made-up token is refused at RCPT."""
     await world.announce()
     path = world.sink.messages[-1].mail_from
     with pytest.raises(RecipientRefused):
         await bounce(world, re.sub(r"\+.*@", "+aaaaaaaaaaaaaaaaaaaaaaaaaa@", path))
-    await world.deliver(report(path), to=(path,), sender="", relay=world.foreign_relay)
     assert await world.events("NoticeBounced") == []
+
+
+async def test_a_report_counts_whichever_relay_brings_it(world: World) -> None:
+    """The return path's domain is the portal's, so another organisation's relay may be the one: the token says whose mail it was."""
+    await world.announce()
+    path = world.sink.messages[-1].mail_from
+    await world.deliver(report(path), to=(path,), sender="", relay=world.foreign_relay)
+    assert await world.house.fallback(OPERATOR).lately(world.southside, world.foreign_relay.id) == []
+    [event] = await world.events("NoticeBounced")
+    assert (event.org_id, event.actor) == (world.northside.id, world.foreign_relay.id)
+
+
+async def test_what_is_taken_for_a_path_that_has_gone_is_refused_on_record(world: World) -> None:
+    """Between RCPT and the last dot the mail's row may go: 550, never a 250 for what nobody looked at."""
+    await world.announce()
+    path = world.sink.messages[-1].mail_from
+    gone = re.sub(r"\+.*@", "+aaaaaaaaaaaaaaaaaaaaaaaaaa@", path)
+    submission = await world.intake.begin(world.relay, Envelope("", (gone,), "192.0.2.1"))
+    await submission.write(report(gone))
+    with pytest.raises(RecipientRefused):
+        await submission.commit()
+    assert [one.detail["reason"] for one in await world.events("SubmissionRefused")] == ["RecipientRefused"]

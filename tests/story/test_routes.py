@@ -50,7 +50,7 @@ async def form(browser: Browser, path: str, ids: dict[str, str]) -> httpx2.Respo
 
 
 async def upload(browser: Browser, path: str, ids: dict[str, str]) -> httpx2.Response:
-    return await browser.http.put(f"{path}?name=a.txt", content=b"x", headers={"x-csrf-token": browser.csrf})
+    return await browser.http.put(path, content=b"x", headers={"x-csrf-token": browser.csrf})
 
 
 async def autosave(browser: Browser, path: str, ids: dict[str, str]) -> httpx2.Response:

@@ -23,6 +23,7 @@ from portal.model.events import By, Who
 from portal.model.message import READABLE, DeliveryState
 from portal.model.policy import Scan
 from portal.model.staff import Role
+from portal.web import app as web
 from tests.servers import PATTERN, SIGNATURE, Clamd
 from tests.servers import clamd as open_clamd
 from tests.story.seams import all_deliveries, blobs, put, rows
@@ -394,6 +395,37 @@ async def test_a_file_that_can_not_be_scanned(alone: World) -> None:
     assert "could not be checked for viruses" in answer.text
     assert "Here it is." in answer.text
     assert {one.detail["reason"] for one in await alone.events("FileRefused")} == {"unscanned"}
+
+
+async def test_a_file_that_was_taken_unscanned_is_not_sent_once_a_scan_is_required(
+    alone: World, running: Clamd, folder: Path
+) -> None:
+    """The class was raised meanwhile: nothing is sent, files and words stay, and the next try has them scanned, on record; what is
+    found then leaves the draft."""
+    alice, message, draft = await writing(alone)
+    for name, content in (("good.pdf", b"%PDF-1.7\n"), ("bad.pdf", PATTERN)):
+        assert (await upload(alice, message, draft, name, content)).status_code == 201
+    await put(alone, messages, {"policy_id": await _required(alone)})
+    answer = await send(alice, message, draft, "Here they are.")
+    assert answer.status_code == 503
+    assert "its files could not be checked for viruses" in answer.text
+    assert [words in answer.text for words in ("Here they are.", "good.pdf", "bad.pdf")] == [True] * 3
+    assert [one.detail["reason"] for one in await alone.events("FileRefused")] == ["unscanned"]
+    assert not await alone.events("ScanOpened")  # nothing is opened for a scanner that is away
+    kept = len(blobs(folder))
+    settings = alone.house.settings.model_copy(update={"clamd": running.tcp})
+    alone.app = web.build(
+        replace(alone.house, settings=settings, scanner=scanner(settings)).site(), alone.house.not_ready
+    )
+    alice = alone.browser()
+    await alice.sign_in(alone.token_for(ALICE))
+    answer = await send(alice, message, draft, "Here they are.")
+    assert (answer.status_code, "virus scanner found something" in answer.text) == (415, True)
+    assert ("good.pdf" in answer.text, "bad.pdf" in answer.text, len(blobs(folder))) == (True, False, kept - 1)
+    assert len({one.detail["file"] for one in await alone.events("ScanOpened")}) == 2
+    assert (await send(alice, message, draft, "Here it is.")).status_code == 303
+    assert len(await alone.events("ScanOpened")) == 2  # what was found clean is not opened again
+    assert (await alone.events("ReplySubmitted"))[-1].detail["attachments"] == 1
 
 
 async def _required(world: World) -> str:

@@ -1,5 +1,6 @@
 """Searching one's own messages: what is found, what never is, and what stays on record."""
 
+import asyncio
 import io
 import re
 from pathlib import Path
@@ -8,7 +9,9 @@ import pytest
 
 from portal.db.tables import deliveries, renditions
 from portal.lifecycle.end import Lifecycle
+from portal.model.access import Reader
 from portal.model.events import By, Who
+from portal.model.ids import DeliveryId
 from portal.reading import search
 from portal.reading.search import folded
 from tests.story.seams import all_deliveries, delivery, holding, prepared, put, rows
@@ -163,6 +166,41 @@ async def test_what_cannot_be_looked_through_is_said(world: World, monkeypatch: 
     assert "2 messages could not be searched" in alice.page
     assert await found(alice, "thuoc moi") == ["Đơn thuốc mới"]
     assert {one.detail["reason"] for one in await world.events("OpenFailed")} == {"ContentDamaged"}
+
+
+async def test_who_searches_many_times_at_once_holds_up_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of a person's searches runs at a time, whatever she sends; another's goes by them, and who waits too long is told so."""
+    alice = await searching(world)
+    bob = world.browser()
+    await bob.sign_in(await world.announce(letter("For Bob", message_id="<b@clinic.example>"), (BOB,)), BOB)
+    await bob.get("/inbox")
+    await found(alice, "carol")  # so that both pages have their form
+    go_on, running = asyncio.Event(), list[str]()
+    whole = search.Search._find
+
+    async def slow(self: search.Search, reader: Reader, words: list[str], before: DeliveryId | None) -> search.Found:
+        running.append(words[0])
+        if words[0].startswith("slow"):
+            await go_on.wait()
+        return await whole(self, reader, words, before)
+
+    monkeypatch.setattr(search.Search, "_find", slow)
+    monkeypatch.setattr(search, "WAIT_SECONDS", 0.5)
+    many = [
+        asyncio.create_task(alice.http.post("/inbox/search", data={"csrf": alice.csrf, "words": f"slow{n}"}))
+        for n in range(8)
+    ]
+    await asyncio.sleep(0.1)
+    assert running == ["slow0"]
+    assert await found(bob, "bob") == ["For Bob"]
+    busy = await asyncio.gather(*many[1:])
+    assert {answer.status_code for answer in busy} == {429}
+    assert "Another search is still running" in busy[0].text
+    assert 'value="slow1"' in busy[0].text
+    assert busy[0].headers["retry-after"]
+    go_on.set()
+    assert (await many[0]).status_code == 200
+    assert await found(alice, "ferritin") == ["Blood results"]
 
 
 def test_folding_is_stable() -> None:

@@ -9,6 +9,7 @@ import pytest
 from portal.db.deliveries import Delivery
 from portal.db.tables import access_codes, deliveries, messages, outbox
 from portal.model.assurance import Assurance
+from portal.model.errors import RecipientOutOfReach
 from portal.model.ids import PolicyId
 from portal.model.policy import Policy
 from portal.model.staff import Role
@@ -302,6 +303,9 @@ async def test_a_class_is_raised_never_lowered_and_strands_nobody(world: World) 
     lowered = await dora.act("raise", [one], policy_name="default")
     assert (lowered.status_code, "no less" in lowered.text) == (422, True)
     assert (await world.events("ClassRaised"))[0].detail == {"before": "default 1", "name": "results 1", "needs": 2}
+    answer = b"In-Reply-To: <1@clinic.example>\r\n" + letter(message_id="<2@clinic.example>")
+    with pytest.raises(RecipientOutOfReach):  # the code she was given belongs to the one message
+        await world.deliver(answer)
 
 
 async def test_misdirected_takes_back_from_all_holds_and_prints_the_evidence(world: World) -> None:

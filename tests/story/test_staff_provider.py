@@ -116,6 +116,20 @@ async def test_shut_out_here_is_shut_out(world: World, provider: Running) -> Non
         assert (await come(Desk(world))).status_code == 422
 
 
+async def test_a_passkey_outlives_no_leaving_of_the_provider(world: World, provider: Running) -> None:
+    """Who came by the provider proves that it is still her with her passkey, and signs in by the provider alone."""
+    async with with_provider(world, provider):
+        carol = await desk(world, Role.AUDITOR, "carol@clinic.example")
+        assert (await carol.touch()).status_code == 200, "invited, and never sent by the provider"
+        await come(carol)
+        assert (await carol.touch("step-up")).status_code == 200
+        assert (await carol.touch()).status_code == 422
+        assert "identity provider" in (await world.events("StaffSignInFailed"))[-1].detail["reason"]
+        assert (await come(carol)).status_code == 303
+        dora = await desk(world, Role.ADMIN, "dora@clinic.example")
+        assert (await dora.touch()).status_code == 200
+
+
 async def test_an_answer_to_another_browsers_question_lets_nobody_in(world: World, provider: Running) -> None:
     """Mallory's answer in Carol's browser, an answer used twice, one without its cookie, one that is late, an error."""
     async with with_provider(world, provider):

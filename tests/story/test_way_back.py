@@ -103,6 +103,23 @@ async def test_nobody_but_the_notices_own_recipient_is_written_to(world: World) 
     assert await world.events("NoticeBounced") == []
 
 
+async def test_who_may_answer_a_notice_can_forge_no_bounce_of_it(world: World) -> None:
+    """The token of the Reply-To is none of a return path, and a report to it marks nothing. Nor is a return path answered."""
+    await world.announce()
+    path, back = reply_path(world), world.sink.messages[-1].mail_from
+    reply, bounced = (one.partition("@")[0].partition("+")[2] for one in (path, back))
+    assert reply != bounced
+    for forged in (f"bounce+{reply}@portal.example", f"reply+{bounced}@portal.example"):
+        with pytest.raises(RecipientRefused):
+            await bounce(world, forged)
+    await bounce(world, path)
+    await world.deliver(ANSWER.encode(), to=(back,), sender=ALICE)
+    await drain(world)
+    assert await world.events("NoticeBounced") == []
+    assert [one.detail["what"] for one in await world.events("NoticeAnswered")] == ["report: failed", "answer"]
+    assert len(world.sink.messages) == 1
+
+
 async def test_at_the_portals_own_domain_there_are_its_paths_alone(world: World) -> None:
     """Another local part, a made-up token, and a stranger's mail to a person are refused at RCPT."""
     await world.announce()

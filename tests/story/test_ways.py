@@ -1,5 +1,6 @@
 """Which mail is a case for the portal: by mode, list and verdict; and what is kept of why."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
@@ -14,7 +15,10 @@ from portal.model.parties import domain_name
 from portal.model.routes import Level, Mode, Outcome, Rule
 from portal.model.staff import Role
 from portal.orgs.wishes import Wishes
+from portal.relay.doctor import Trial, examine
+from portal.smtp.sink import open_sink
 from portal.transport import Verdict
+from tests.servers import free_port
 from tests.story.staff import desk as a_desk
 from tests.world import ALICE, BOB, CAROL, World, letter
 
@@ -50,10 +54,10 @@ def listening(world: World, told: Told, mode: Mode = Mode.ARBITER) -> Relay:
     return replace(world.relay, mode=mode)
 
 
-async def answer(world: World, relay: Relay, who: str) -> str:
+async def answer(world: World, relay: Relay, who: str, mail: str = "") -> str:
     """What a recipient is answered: `Came` in words, or the error's name."""
     try:
-        return str(await world.intake.check_recipient(relay, CAROL, who, "192.0.2.1"))
+        return str(await world.intake.check_recipient(relay, CAROL, who, "192.0.2.1", mail))
     except PortalError as error:
         return type(error).__name__
 
@@ -68,6 +72,22 @@ async def test_an_arbiter_is_answered_by_the_verdict(world: World) -> None:
     assert await answer(world, relay, "a@gone.example") == "NobodyThere"
     reasons = [one.detail["reason"] for one in await world.events("SubmissionRefused")]
     assert reasons == ["LeftToRelay", "LeftToRelay", "NobodyThere"]
+
+
+async def test_a_relay_that_tries_for_days_does_not_fill_the_record(world: World) -> None:
+    """Of what is left to the relay again and again an hour has one row for a recipient, which says how many went before."""
+    relay = listening(world, Told(world, safe=Outcome.DIRECT))
+    for minutes in (0, 5, 10, 40, 10, 70):
+        world.clock.forward(minutes=minutes)
+        assert await answer(world, relay, "a@safe.example") == "LeftToRelay"
+        await asyncio.gather(*(answer(world, relay, "A@Safe.example") for _ in range(3)))
+    await answer(world, relay, "b@safe.example")
+    said = [one.detail for one in await world.events("SubmissionRefused")]
+    left = {"reason": "LeftToRelay"}
+    assert said == [left, {**left, "unsaid": 15}, {**left, "unsaid": 3}, left]
+    who = await a_desk(world, Role.ADMIN, "dora@clinic.example")
+    page = (await who.get(f"/staff/fallback/relays/{relay.id}")).text
+    assert "(15 times before, too, since the last such line" in page
 
 
 async def test_a_contrary_delivery_has_the_domain_looked_at_afresh(world: World) -> None:
@@ -151,7 +171,7 @@ async def test_another_organisations_lists_are_not_ours(world: World) -> None:
 
 
 async def test_what_a_relay_keeps_bringing_is_taken_after_hours(world: World) -> None:
-    """Only where it is set, only for one sender and domain, and only when the offers never stopped."""
+    """Only where it is set, only for this mail to this recipient, and only when the offers never stopped."""
     told = Told(world, safe=Outcome.DIRECT, other=Outcome.LATER)
     relay = listening(world, told)
     for _ in range(6):
@@ -161,13 +181,42 @@ async def test_what_a_relay_keeps_bringing_is_taken_after_hours(world: World) ->
     for _ in range(4):
         assert await answer(world, relay, "a@safe.example") == "LeftToRelay"
         world.clock.forward(hours=1)
-    assert await answer(world, relay, "b@safe.example") == "waited direct"
+    assert await answer(world, relay, "b@safe.example") == "LeftToRelay"
     assert await answer(world, relay, "a@other.example") == "LeftToRelay"
+    assert await answer(world, relay, "a@safe.example") == "waited direct"
     world.clock.forward(hours=9)
     assert await answer(world, relay, "a@safe.example") == "LeftToRelay"
     for hours in (0, 37):
         with pytest.raises(InputRefused):
             await world.house.routes().set_transport(world.northside.id, "encrypt", hours, DORA)
+
+
+async def test_each_mail_waits_for_itself(world: World) -> None:
+    """A mail of today does not come here because yesterday's waited: it is known by the relay's queue id, or the envelope's."""
+    relay = listening(world, Told(world, safe=Outcome.DIRECT))
+    await world.house.routes().set_transport(world.northside.id, "encrypt", 4, DORA)
+    for _ in range(4):
+        assert await answer(world, relay, "a@safe.example", "4Xb1") == "LeftToRelay"
+        world.clock.forward(hours=1)
+    assert await answer(world, relay, "a@safe.example", "4Xb2") == "LeftToRelay"
+    assert await answer(world, relay, "a@safe.example") == "LeftToRelay"
+    assert await answer(world, relay, "a@safe.example", "4Xb1") == "waited direct"
+
+
+async def test_the_doctor_says_why_an_arbiter_took_nothing(world: World) -> None:
+    """Mail hosts that the portal does not look at, or by no MX: the line names the setting, or asks for records."""
+    relay = await open_sink("127.0.0.1")  # takes all and sends nothing on
+    six = tuple(f"127.0.0.{number}" for number in range(31, 37))
+    trial = Trial(
+        "northside", CAROL, ("127.0.0.1", relay.port), Level.ENCRYPT, addresses=six, port=free_port(), seconds=0
+    )
+    await world.house.fallback(DORA).set_mode(world.northside, world.relay.id, "arbiter")
+    blind = {one.case: one.change for one in await examine(world.operator(), trial, "1")}
+    assert 'PORTAL_PROBE_PRIVATE="127.0.0.31/32 127.0.0.32/32' in blind["clear"]
+    assert "the relay does not reach" in blind["tls"]
+    by_map = {one.case: one.change for one in await examine(world.operator(), replace(trial, addresses=six[:1]), "2")}
+    assert "set the MX records" in by_map["clear"]
+    await relay.close()
 
 
 async def test_the_console_sets_mode_level_and_lists(world: World) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.story.seams import prepared
-from tests.vectors.making import PDF, calendar, enclosed, file, html, message, multi
+from tests.vectors.making import PDF, calendar, enclosed, file, html, message, multi, opaque
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
@@ -44,3 +44,21 @@ async def test_no_other_document_is_there(world: World) -> None:
     here = await alice.sign_in(await world.announce(MAIL))
     for number in ("0", "3", "9" * 30, "-1", "x", "²"):
         assert (await alice.get(f"{here}/body?document={number}")).status_code == 404
+
+
+async def test_signed_words_are_shown_as_not_checked(world: World) -> None:
+    """What stands in an opaque signature is read on the page, on paper and by a search; the attachment holds it as it was signed."""
+    signed = opaque(b"Content-Type: text/html\r\n\r\n<p>the <b>signed</b> words</p>")
+    mail = message(file("smime.p7m", signed, "application/pkcs7-mime; smime-type=signed-data"))
+    alice = world.browser()
+    token = await world.announce(mail)
+    await prepared(world)
+    here = await alice.sign_in(token)
+    page = (await alice.get(here)).text
+    assert "<h3>Signed email (S/MIME), signature not checked</h3>" in page
+    assert "packed for another program" not in page
+    assert "the <b>signed</b> words" in (await alice.get(f"{here}/body?document=1")).text
+    assert "the signed words" in (await alice.get(f"{here}/print")).text
+    assert (await alice.get(f"{here}/parts/1")).content == signed
+    await alice.get("/inbox")
+    assert f'href="{here}"' in (await alice.post("/inbox/search", {"words": "signed words"})).text

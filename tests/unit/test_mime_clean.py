@@ -192,6 +192,13 @@ def beside(host: str) -> str:
         ("https://login.bank.example/x?y", "HTTPS://www.Bank.example/.", None),
         ("https://bank.example:8443/", "bank.example", None),
         ("mailto:carol.jones@clinic.example", "carol.jones@clinic.example", None),
+        ("mailto:?to=carol@evil.example&subject=x", "carol@clinic.example", "carol@evil.example"),
+        (
+            "mailto:eve@evil.example?to=carol@clinic.example",
+            "carol@clinic.example",
+            "eve@evil.example,carol@clinic.example",
+        ),
+        ("mailto:?subject=x", "carol@clinic.example", "mailto:"),
         ("https://evil.example/", "Read more", None),
         # Letters that pass for others are spelled out, whatever the words are.
         ("https://\u0441linic.example/", "Read more", "xn--linic-0ye.example"),
@@ -325,7 +332,7 @@ def test_style_bombs_cost_little(sheet: str, body: str) -> None:
         ("https://straße.example/", ("https://xn--strae-oqa.example/", "xn--strae-oqa.example")),
         ("https://münchen.example/x", ("https://xn--mnchen-3ya.example/x", "xn--mnchen-3ya.example")),
         (
-            "mailto:carol@clinic.example?subject=Hi%20there",
+            "mailTo:carol@clinic.example?subject=Hi%20there",
             ("mailto:carol@clinic.example?subject=Hi%20there", "carol@clinic.example"),
         ),
         ("https://bank.example@evil.example/", None),
@@ -340,6 +347,37 @@ def test_style_bombs_cost_little(sheet: str, body: str) -> None:
 def test_link_leads_to_one_place(href: str, leads: tuple[str, str] | None) -> None:
     """Targets that programs read differently are not links."""
     assert target(href) == leads
+
+
+@pytest.mark.parametrize(
+    ("html", "told"),
+    [
+        ("<table background='https://t.example/x.png'><tr><td>x</table>", True),
+        ("<table><TD BACKGROUND=//t.example/x>x", True),
+        ("<body class=a background='http://t.example/x.gif' bgcolor=white><p>x", True),
+        ("<div style='color:red; background: #fff URL( \"https://t.example/x.png\") no-repeat'>x</div>", True),
+        ("<div style='background-image:url(&#104;ttps://t.example/x.png)'>x</div>", True),
+        ("<ul style='list-style-image:url(//t.example/x.png)'><li>x</ul>", True),
+        ("<style>@media screen {td.a{background:url('http://t.example/x')}}</style><p>x", True),
+        ("<table background='cid:a'><tr><td style='background:url(cid:a)'>x</table>", False),
+        ("<style>@font-face{font-family:a;src:url(https://t.example/a.woff)}p{color:red}</style><p>x", False),
+        ("<p>background: url(https://t.example/x.png) is what the style says", False),
+        ("<p style='background:url(data:image/png;base64,aaaa)'>x", False),
+    ],
+)
+def test_remote_backgrounds_are_told_of(html: str, told: bool) -> None:
+    """Pictures behind the words are pictures from elsewhere too: left out, and said so; the mail's own, and fonts, are not."""
+    result = clean(html)
+    assert result.html is not None
+    assert "t.example/x.p" not in result.html or "is what" in result.html
+    assert ("remote-left-out" in result.problems) is told
+
+
+def test_backgrounds_without_end_cost_little() -> None:
+    """What looks like the beginning of one, over and over."""
+    started = time.process_time()
+    clean("<style>" + "background:" * 150_000 + "</style>" + "<p style='" + "background:url( " * 200 + "'>" * 200)
+    assert time.process_time() - started < 2
 
 
 def test_inline_picture_becomes_data() -> None:

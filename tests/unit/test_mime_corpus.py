@@ -5,10 +5,16 @@ import random
 import re
 import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from html import unescape
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import pkcs7
+from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,9 +23,11 @@ from portal.mime.clean import Cleaner
 from portal.mime.flowed import unflowed
 from portal.mime.limits import Unparsable
 from portal.mime.parse import Parsed, parse
+from portal.mime.signed import words_of
 from portal.mime.structure import tree
 from portal.mime.wire import dump, load
 from tests.vectors.mails import CORPUS, Kept, Vector
+from tests.vectors.making import der, opaque
 
 _SECONDS = 1.5
 _TAG = re.compile(r"<[^>]*>")
@@ -109,6 +117,29 @@ def check_references(parsed: Parsed) -> None:
     assert {part.within for part in parts.values()} <= messages | {""}
     assert {one.within for one in parsed.rendition.enclosed} <= messages | {""}
     assert messages | {told.part for told in parsed.rendition.told} <= set(parts)
+
+
+@pytest.mark.parametrize("certificates", [True, False])
+def test_what_a_real_program_signed_is_read(certificates: bool) -> None:
+    """With certificates, digests and a signature around it; the words come out as they went in, whoever signed them."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name, when = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Carol")]), datetime(2026, 1, 1, tzinfo=UTC)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+    card = made.not_valid_before(when).not_valid_after(when + timedelta(days=1)).sign(key, hashes.SHA256())
+    words = b"Content-Type: text/plain\r\n\r\nSigned words.\r\n"
+    builder = pkcs7.PKCS7SignatureBuilder().set_data(words).add_signer(card, key, hashes.SHA256())
+    options = [pkcs7.PKCS7Options.Binary, *([] if certificates else [pkcs7.PKCS7Options.NoCerts])]
+    assert words_of(builder.sign(serialization.Encoding.DER, options)) == words
+    detached = builder.sign(serialization.Encoding.DER, [*options, pkcs7.PKCS7Options.DetachedSignature])
+    assert words_of(detached) is None
+
+
+def test_certificates_without_end_cost_little() -> None:
+    """A million of them around a word; with more the words stay in the attachment."""
+    began = time.process_time()
+    assert words_of(opaque(b"word", "06092a864886f70d010701", der(0xA0, b"\x05\x00" * 1_000_000))) == b"word"
+    assert words_of(opaque(b"word", "06092a864886f70d010701", der(0xA0, b"\x05\x00" * 3_000_000))) is None
+    assert time.process_time() - began < _SECONDS
 
 
 def test_no_html_holds_anothers_words() -> None:

@@ -53,9 +53,49 @@ def test_what_postfix_reports_is_understood(name: str, action: str, status: str)
     assert returned(raw, "mallory@evil.example", "portal.example").form is Form.AUTOMATIC
 
 
-def test_a_report_that_is_cut_or_spoiled_is_nothing_and_never_an_error() -> None:
+@pytest.mark.parametrize(
+    ("name", "action", "status"),
+    [
+        ("refused", "failed", "5.1.1"),  # Exim's own Status is 5.0.0, whatever the host said
+        ("unrouteable", "failed", "5.0.0"),
+        ("expired", "failed", "4.7.1"),
+        ("unreachable", "failed", "5.0.0"),
+        ("delayed", "delayed", "4.7.1"),
+        ("relayed", "delivered", "2.0.0"),
+    ],
+)
+def test_what_exim_reports_is_understood(name: str, action: str, status: str) -> None:
+    """Reports of a real Exim, as they came; the code is the host's own where it gave one."""
+    raw = (VECTORS / f"exim_{name}.eml").read_bytes()
+    assert returned(raw, "", "portal.example") == Returned(Form.REPORT, action, status)
+    assert returned(raw, "mallory@evil.example", "portal.example").form is Form.AUTOMATIC
+
+
+@pytest.mark.parametrize(
+    ("status", "diagnostic", "read"),
+    [
+        ("5.0.0", "smtp; 550-5.1.1 no", "5.1.1"),
+        ("5.0.0", "SMTP;550 5.1.1", "5.1.1"),
+        ("5.2.2", "smtp; 550 5.1.1 no", "5.2.2"),
+        ("5.0.0", "smtp; 550 no 5.1.1", "5.0.0"),
+        ("5.0.0", "x-unix; 550 5.1.1", "5.0.0"),
+        ("5.0.0", "smtp; 550 5.1.1111", "5.0.0"),
+        ("5.0.0", "smtp; 999 5.1.1", "5.0.0"),
+        ("", "smtp; 550 5.1.1", ""),
+    ],
+)
+def test_the_hosts_own_code_counts_where_status_says_nothing(status: str, diagnostic: str, read: str) -> None:
+    """Only at its place in an SMTP answer, and only beside a Status that is x.0.0."""
+    raw = (VECTORS / "exim_refused.eml").read_bytes()
+    raw = raw.replace(b"Status: 5.0.0", f"Status: {status}".encode())
+    raw = raw.replace(b"smtp; 550 5.1.1 No such user here", diagnostic.encode())
+    assert returned(raw, "", "portal.example").status == read
+
+
+@pytest.mark.parametrize("name", ["postfix_refused", "exim_refused"])
+def test_a_report_that_is_cut_or_spoiled_is_nothing_and_never_an_error(name: str) -> None:
     """Cut anywhere, or with any byte changed, a report is itself, or no failure at all: nothing else is ever read from it."""
-    raw = (VECTORS / "postfix_refused.eml").read_bytes()
+    raw = (VECTORS / f"{name}.eml").read_bytes()
     for at in range(0, len(raw), 7):
         for spoiled in (raw[:at], raw[:at] + b"\xff" + raw[at + 1 :], raw[:at] + b"\r\n\r\n" + raw[at:]):
             found = returned(spoiled, "", "portal.example")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.model.parties import address
+from portal.model.parties import address, name_server
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,28 @@ def test_read_again_an_address_is_itself(local: str, domain: str) -> None:
     except ValueError:
         return
     assert address(str(first)) == first
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("192.0.2.53", ("192.0.2.53", 53)),
+        ("192.0.2.53:5353", ("192.0.2.53", 5353)),
+        ("::1", ("::1", 53)),
+        ("2001:db8::53:5353", ("2001:db8::53:5353", 53)),
+        ("[::1]", ("::1", 53)),
+        ("[2001:db8::53]:5353", ("2001:db8::53", 5353)),
+        *(
+            (text, None)
+            for text in ("", "ns.example", "192.0.2.53:", "192.0.2.53:0", "192.0.2.53:65536", "[192.0.2.53]:53")
+        ),
+        *((text, None) for text in ("[::1", "::1]:53", "[::1]53", "[::1]:x", "192.0.2.53:5353:1", "192.0.2.53:\u0665")),
+    ],
+)
+def test_a_name_server_is_an_address_and_perhaps_a_port(text: str, told: tuple[str, int] | None) -> None:
+    """An IPv6 address that a port follows stands in brackets (RFC 3986 3.2.2); a name would need a name server itself."""
+    if told is None:
+        with pytest.raises(ValueError, match="not a name server"):
+            name_server(text)
+    else:
+        assert name_server(text) == told

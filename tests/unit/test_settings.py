@@ -40,6 +40,7 @@ def test_the_environment_beats_secret_files_and_these_the_toml(tmp_path: Path, m
         ("PORTAL_BASE_URL", "http://portal.example", "https only"),
         ("PORTAL_BASE_URL", "https://portal.example/path", "without a path"),
         ("PORTAL_HTTP_LISTEN", "8480", "host:port"),
+        ("PORTAL_NAME_SERVERS", "192.0.2.53 [::1", "[2001:db8::53]:5353"),
         ("PORTAL_MAX_RECIPIENTS", "0", "greater than or equal to 1"),
         ("PORTAL_SMTP_KEY", "key.pem", "go together"),
         ("PORTAL_SUBMISION_URL", "smtp://x:hidden@localhost", "no such setting: PORTAL_SUBMISION_URL"),
@@ -55,6 +56,16 @@ def test_a_wrong_setting_is_named_and_its_value_not_repeated(
     with pytest.raises(RefusesToStart, match=said) as caught:
         load()
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("asked", ["PORTAL_LOOKUP_LISTEN", "PORTAL_LOOKUP_HTTP_LISTEN"])
+def test_look_ups_need_probing(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    """Without it `tlspolicy` would be TEMP for ever and `route` bring all mail here: that is said at once, with what to do."""
+    monkeypatch.setenv("PORTAL_PROBING", "false")
+    load()
+    monkeypatch.setenv(asked, "127.0.0.1:8462")
+    with pytest.raises(RefusesToStart, match=r"probing = false leaves look-ups .* port 25"):
+        load()
 
 
 def test_a_wrong_line_in_the_file_is_named(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from tests.vectors.making import (
     html,
     ics,
     multi,
+    opaque,
     part,
     text,
     vector,
@@ -428,6 +429,51 @@ def sealed() -> Iterable[Vector]:
         parts=(Shown("smime.p7m", OCTETS, "smime-signed"),),
         **locked,
     )
+    smime = "application/pkcs7-mime; smime-type=signed-data"
+    inner = b"Content-Type: text/html; charset=utf-8\r\n\r\n<p>Dear <b>Alice</b>, it is fine.<script>x()</script>\r\n"
+    p7m = Shown("smime.p7m", OCTETS, "smime-signed")
+    yield vector(
+        topic,
+        "smime-opaque-words",
+        file("smime.p7m", opaque(inner), smime),
+        says=("Dear Alice, it is fine.",),
+        silent=("x()",),
+        parts=(p7m,),
+        more=1,
+    )
+    mixed = (
+        b"Content-Type: multipart/mixed; boundary=B\r\n\r\n--B\r\n\r\nWords inside.\r\n--B\r\nContent-Type: application/pdf\r\n"
+        b"Content-Disposition: attachment; filename=r.pdf\r\n\r\n" + PDF + b"\r\n--B--\r\n"
+    )
+    yield vector(
+        topic,
+        "smime-opaque-with-file",
+        multi("mixed", words, file("smime.p7m", opaque(mixed), "application/x-pkcs7-mime")),
+        says=("Dear Alice, fine.", "Words inside."),
+        parts=(p7m, Shown("r.pdf", "application/pdf")),
+        more=1,
+    )
+    nested = b"hello"
+    for _ in range(12):
+        nested = b"Content-Type: application/pkcs7-mime\r\nContent-Transfer-Encoding: binary\r\n\r\n" + opaque(nested)
+    yield vector(
+        topic,
+        "smime-opaque-in-opaque",
+        file("smime.p7m", opaque(nested), smime),
+        parts=(p7m, *[Shown(f"attachment-{n}.p7m", OCTETS, "smime-signed") for n in range(2, 6)]),
+        more=4,
+        problems=("other-program", "too-deep"),
+        hostile=True,
+    )
+    for name, content in (
+        ("certificates-only", opaque(b"")),
+        ("of-something-else", opaque(b"words", "060b2a864886f70d0109100104")),
+        ("cut-off", opaque(inner)[:-40]),
+        ("with-a-tail", opaque(inner) + b"x"),
+    ):
+        yield vector(
+            topic, f"smime-opaque-{name}", file("smime.p7m", content, smime), parts=(p7m,), hostile=True, **locked
+        )
     yield vector(
         topic,
         "smime-enveloped",

@@ -20,6 +20,22 @@ JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00" +
 PDF = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\nresults of Tuesday\n%%EOF\n"
 ZIP = b"PK\x05\x06" + bytes(18)
 TNEF = bytes.fromhex("789f3e22") + bytes(range(200))
+
+
+def der(tag: int, *contents: bytes) -> bytes:
+    content = b"".join(contents)
+    size = len(content)
+    octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes([tag]) + (bytes([size]) if size < 128 else bytes([0x80 | len(octets)]) + octets) + content
+
+
+def opaque(words: bytes, inside: str = "06092a864886f70d010701", *behind: bytes) -> bytes:
+    """SignedData around a MIME entity (RFC 5652 5.1), with nobody's signature: nothing may depend on one."""
+    data = der(0x30, bytes.fromhex(inside), der(0xA0, der(0x04, words)) if words else b"")
+    signed = der(0x30, b"\x02\x01\x01", der(0x31), data, *behind, der(0x31))
+    return der(0x30, bytes.fromhex("06092a864886f70d010702"), der(0xA0, signed))
+
+
 SIGNED = bytes.fromhex("3080060b2a864886f70d010702a0803080") + b"signed" * 9
 ENVELOPED = bytes.fromhex("3080060b2a864886f70d010703a0803080") + b"sealed" * 9
 OCTETS = "application/octet-stream"

@@ -20,7 +20,7 @@ from portal.model.codes import CODE_LIFE, TRIES_A_CODE, wait_to_send
 from portal.model.errors import CodeRefused, TooManyTries
 from portal.model.events import By, StaffCodeRequested, StaffJoined, StaffProved, StaffSignedIn, StaffSignInFailed, Who
 from portal.model.ids import CodeId, JobId, OrgId, StaffId
-from portal.model.links import code, code_reference, keyed_hash, read_code, return_token, token_hash
+from portal.model.links import code, code_reference, keyed_hash, path_hash, read_code, return_token, token_hash
 from portal.model.mails import MailKind
 from portal.model.notice import StaffCodePayload
 from portal.model.parties import Address
@@ -116,7 +116,7 @@ class StaffCodes:
             subject_id=code_id,
             epoch_id=field.epoch_id,
             payload_sealed=field.sealed,
-            return_hash=token_hash(back),
+            return_hash=path_hash(back),
         )
         facts = stranger(client, now) | {"org_id": sender.org_id}
         async with self._db.write(StaffCodeRequested(**facts, code_id=code_id)) as changed:

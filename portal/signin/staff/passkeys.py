@@ -24,7 +24,7 @@ from portal.model.events import (
     Who,
 )
 from portal.model.ids import JobId, OrgId, PasskeyId, RecipientId, StaffId
-from portal.model.links import keyed_hash, return_token, token_hash
+from portal.model.links import keyed_hash, path_hash, return_token, token_hash
 from portal.model.mails import MailKind
 from portal.model.notice import STAFF_PASSKEY, ChangePayload
 from portal.sealing import Field
@@ -46,7 +46,8 @@ _SIGN_IN, _PROVE, _ADD = "staff-sign-in", "staff-step-up", "staff-add"
 class StaffPasskeys:
     """See the module. `handles_key` makes user handles, 32 bytes that say nothing of who somebody is.
 
-    Whoever gets a new passkey is told so by mail; `wake` tells the worker of this process that it is queued.
+    Whoever gets a new passkey is told so by mail; `wake` tells the worker of this process that it is queued. `provided` names the
+    organisation with an identity provider: whom that has let in once it must let in each time, or who left there would stay here.
     """
 
     def __init__(
@@ -61,10 +62,12 @@ class StaffPasskeys:
         handles_key: bytes,
         rp_id: str,
         origins: tuple[str, ...],
+        provided: str = "",
     ) -> None:
         self._db, self._sessions, self._source = db, sessions, source
         self._sealer, self._fields, self._wake = sealer, fields, wake
         self._key, self.rp_id, self._origins = handles_key, rp_id, origins
+        self._provided = provided
 
     # -- signing in, and proving anew
 
@@ -80,6 +83,8 @@ class StaffPasskeys:
         """Begins a session; gives its cookie. Raises PasskeyRefused."""
         try:
             passkey, member, shown = await self._answered(browser, posted, None)
+            if member.subject_hash and (await self._organisation(member.org_id)).slug == self._provided:
+                raise PasskeyRefused("she comes by the identity provider")
         except PasskeyRefused as refused:
             await self._failed(stranger(client, self._source.now()), str(refused))
             raise
@@ -256,7 +261,7 @@ class StaffPasskeys:
             subject_id=staff_id,
             epoch_id=field.epoch_id,
             payload_sealed=field.sealed,
-            return_hash=token_hash(back),
+            return_hash=path_hash(back),
         )
 
     async def _organisation(self, org_id: OrgId) -> Organisation:

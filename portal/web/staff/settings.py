@@ -184,6 +184,7 @@ _WHY = {
     "MessageTooLarge": "larger than the portal takes",
     "MessageMalformed": "bytes or headers that mail may not have",
     "TooManyRecipients": "too many recipients at once",
+    "RecipientApart": "recipients with and without need of a mark in one mail; the relay sends to some of them again",
     "ClassUnknown": "no class of the name that the mail asked for",
     "AskedMalformed": "an X-Portal header that is not understood",
     "RecipientOutOfReach": "a recipient can't sign in strongly enough for the class",
@@ -201,8 +202,12 @@ def _lately(one: Act) -> dict[str, object]:
     if one.kind == "MessageAccepted":
         count = len(detail["deliveries"])
         text, good = f"Taken in for {count} recipient{'' if count == 1 else 's'}, class {detail['policy']}", True
+    elif one.kind != "SubmissionRefused":  # what came to a path of the portal's: a report, or an answer
+        text, good = "Brought back what became of a mail of the portal's", True
     else:
         text, good = f"Refused: {_WHY.get(detail.get('reason', ''), detail.get('reason', one.kind))}", False
+    if detail.get("unsaid"):
+        text += f" ({detail['unsaid']} times before, too, since the last such line)"
     return {"at": one.at, "shown": shown_time(one.at), "text": text, "good": good, "origin": one.origin}
 
 
