@@ -111,7 +111,9 @@ class _Look:
             every = [policy for one in await orgs.every(tx) for policy in await orgs.policies_in_force(tx, one.id)]
         classes = sorted({one.name for one in every if one.graduate})
         if way is None and classes:
-            raise _Wrong(f"no graduation_url is set, and classes allow it: {', '.join(classes)}; all of their mail stays")
+            raise _Wrong(
+                f"no graduation_url is set, and classes allow it: {', '.join(classes)}; all of their mail stays"
+            )
         if way is None:
             return "not set up; what waits here stays"
         said = await way.check()

@@ -239,7 +239,11 @@ async def graduate(tx: WriteTx[GraduationBegun], delivery_id: DeliveryId) -> boo
     )
     its_codes = (codes.c.delivery_id == t.c.id, codes.c.expires_at > at)
     her_sessions = (sessions.c.recipient_id == t.c.recipient_id, sessions.c.ended_at.is_(None), sessions.c.ends_at > at)
+    allows = select(policies.c.id).join(messages, messages.c.policy_id == policies.c.id)
     guarded = (
+        exists(
+            allows.where(messages.c.id == t.c.message_id, policies.c.graduate).correlate(t)
+        ),  # raised since, perhaps
         ~holds.on_delivery(),
         ~exists(select(access_codes.c.delivery_id).where(access_codes.c.delivery_id == t.c.id).correlate(t)),
         ~exists(select(codes.c.id).where(*its_codes).correlate(t)),

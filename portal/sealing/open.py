@@ -167,7 +167,7 @@ class EpochKeys:
 
 
 class Opener:
-    """See the module. Holds the Unwrapper; handed to reading (web), and to what the worker opens: replies, waiting scans, graduations."""
+    """See the module. Holds the Unwrapper; handed to reading (web), and to replies, rescans and graduation (worker) only."""
 
     def __init__(self, db: Database, blobs: BlobStore, epochs: EpochKeys, source: Source) -> None:
         self._db, self._blobs, self._epochs, self._source = db, blobs, epochs, source

@@ -13,7 +13,7 @@ from portal.db import orgs, views
 from portal.db.engine import Stale
 from portal.db.holds import Criteria
 from portal.db.tables import deliveries as deliveries_table
-from portal.db.tables import graduations, outbox, recipients
+from portal.db.tables import graduations, outbox, policies, recipients
 from portal.intake import Relay
 from portal.model.access import Access, Purpose, Reader, may_read
 from portal.model.assurance import Assurance
@@ -243,7 +243,9 @@ async def test_only_what_nothing_but_the_verdict_brought(world: World, why: str)
         assert not around.out.messages
 
 
-@pytest.mark.parametrize("why", ["opened", "revoked", "held", "about to open", "bounced", "listed since", "moved"])
+@pytest.mark.parametrize(
+    "why", ["opened", "revoked", "held", "about to open", "bounced", "listed since", "moved", "raised"]
+)
 async def test_who_is_first_decides(around: Around, why: str) -> None:
     """Between the two looks somebody opens it, takes it back, holds it, asks for a code: then it stays."""
     world = around.world
@@ -269,6 +271,8 @@ async def test_who_is_first_decides(around: Around, why: str) -> None:
         await put(world, deliveries_table, {"bounced_at": world.clock.now()}, id=one.id)
     elif why == "listed since":
         await world.house.routes().set(world.northside.id, "patients.example", "always", DORA)
+    elif why == "raised":  # to a class that does not allow it
+        await put(world, policies, {"graduate": False}, org_id=world.northside.id)
     elif why == "moved":
         await put(world, recipients, {"address_hash": bytes(32)}, id=one.recipient_id)
     world.clock.forward(hours=HOURS)
