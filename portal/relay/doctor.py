@@ -37,7 +37,10 @@ Way = Literal["direct", "portal", "neither"]
 
 _PAUSE_SECONDS = 0.25  # all at once would be more connections than the intake takes from one address
 _BUSY = "451 4.7.1 Greylisted, try again later"
-_FALLBACK = "it waits in the queue or came back: the relay has no fallback to the portal (smtp_fallback_relay, the map or the agent)"
+_FALLBACK = (
+    "it waits in the queue or came back: the relay has no fallback to the portal (smtp_fallback_relay, the map or the agent), or the"
+    " portal did not take it; the relay's queue says why (postqueue -p)"
+)
 _UNSEEN = (
     "of an arbiter's relay the portal takes nothing for mail hosts that it does not look at: give it PORTAL_PROBE_PRIVATE={networks}"
     " (in the network of the trial, for its time), or listen at addresses of the internet"
@@ -299,9 +302,20 @@ def _send(trial: Trial, to: str, header: tuple[str, str] | None) -> None:
             client.send_message(mail, trial.sender, [to])
     except (OSError, smtplib.SMTPException) as error:
         raise InputRefused(
-            f"The relay at {trial.relay[0]}:{trial.relay[1]} did not take a mail from {trial.sender}: {type(error).__name__}."
-            " It must relay for this machine while the trial lasts."
+            f"The relay at {trial.relay[0]}:{trial.relay[1]} did not take a mail from {trial.sender} to {to}: {_said(error)}."
+            " It must relay for this machine while the trial lasts (Postfix: mynetworks), and --domain be in none of its own domains."
         ) from None
+
+
+def _said(error: Exception) -> str:
+    """A relay's own answer, as one printable line, or what went wrong without one."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        error = smtplib.SMTPResponseException(*next(iter(error.recipients.values())))
+    if isinstance(error, smtplib.SMTPResponseException):
+        text = error.smtp_error.decode("utf-8", "replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
+        answer = "".join(sign if sign.isprintable() else " " for sign in text)
+        return f"{error.smtp_code} {answer[:200].rstrip('.')}"
+    return type(error).__name__
 
 
 async def _tidy(operator: Operator, trial: Trial, to: Mapping[str, str]) -> None:

@@ -19,6 +19,7 @@ _PURE = {
     "functools",
     "hashlib",
     "hmac",
+    "ipaddress",
     "json",
     "re",
 }

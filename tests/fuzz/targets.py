@@ -20,6 +20,7 @@ from portal.mime.wire import dump, load
 from portal.model.errors import AskedMalformed
 from tests.unit.test_mime_clean import PNG, judge
 from tests.vectors.attacks import of
+from tests.vectors.making import opaque
 
 _CLEANER = Cleaner()
 _ENCODINGS = ("base64", "quoted-printable", "7bit", "x-uuencode")
@@ -141,6 +142,9 @@ _REPORT = (
     b"Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.example\r\n\r\nFinal-Recipient: rfc822; a@x.example\r\n"
     b"Action: failed\r\nStatus: 5.1.1\r\n\r\n--B\r\nContent-Type: message/rfc822\r\n\r\nSubject: s\r\n\r\nx\r\n--B--\r\n"
 )
+_SIGNED = b"Content-Type: application/pkcs7-mime\r\nContent-Transfer-Encoding: binary\r\n\r\n" + opaque(
+    b"Content-Type: text/html\n\n<b>x"
+)
 _STYLES = (
     b"color:red;font:12px/1.5 'Segoe UI',Arial!important;background:#fff url(x) no-repeat;/* x */margin:0 auto",
     b"<!-- p.a > b, a:link, td[width='6'] + *, #i:first-child {color:rgb(1,2,3)} @media print {q{color:red}} @import 'x'; -->",
@@ -155,7 +159,7 @@ _LINKS = (
 _PAYLOADS = tuple(one.html.encode("utf-8", "replace") for one in of("127.0.0.1:9"))
 
 TARGETS = {
-    "mail": Target(mail, (_MAIL, _REPORT, b"Content-Type: text/html\n\n" + _PAYLOADS[0])),
+    "mail": Target(mail, (_MAIL, _REPORT, b"Content-Type: text/html\n\n" + _PAYLOADS[0], _SIGNED)),
     "heading": Target(heading, (_MAIL, _REPORT)),
     "transfer": Target(transfer, (b"aGVsbG8=\r\naGVsbG8=", b"a=3D=\r\nb=E4 =\t\r\n=zz", b"====", b"begin 644 x\n#0V%T\n`\nend\n")),
     "html": Target(html, (

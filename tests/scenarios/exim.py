@@ -116,7 +116,7 @@ def exim(
             _MAIN.format(folder=folder, program=program, port=made.port, main=main, retry=retry, **blocks)
         )
         resolv = folder / "resolv.conf"
-        resolv.write_text(f"nameserver {name_server}\noptions timeout:3 attempts:2 trust-ad\n")
+        resolv.write_text(f"nameserver {name_server}\noptions timeout:4 attempts:2 trust-ad\n")
         mounting = f"mount --make-rprivate / && mount --bind {resolv} /etc/resolv.conf"
         command = f"{mounting} && exec {program} -C {config} -bdf -q1m"
         with (folder / "out").open("wb") as out:

@@ -116,7 +116,7 @@ class Postfix:
         command = ["postfix", "-c", str(self.folder / "etc"), "start-fg"]
         if name_server:
             resolv = self.folder / "resolv.conf"
-            resolv.write_text(f"nameserver {name_server}\noptions timeout:3 attempts:2\n")
+            resolv.write_text(f"nameserver {name_server}\noptions timeout:4 attempts:2\n")
             mounting = f"mount --make-rprivate / && mount --bind {resolv} /etc/resolv.conf && exec {' '.join(command)}"
             command = ["unshare", "--mount", "sh", "-c", mounting]
         self._process = subprocess.Popen(

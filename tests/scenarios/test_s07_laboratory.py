@@ -43,7 +43,7 @@ from tests.world import world as open_world
 pytestmark = pytest.mark.anyio
 DORA = By(Who.OPERATOR, "dora")
 DOMAINS = {Level.ENCRYPT: "clinic.example", Level.VERIFY: "practice.example"}
-SECONDS = 90
+SECONDS = 120
 
 
 class Place(StrEnum):
@@ -244,7 +244,7 @@ def _set_up_postfix(relay: Postfix, made: Ground) -> None:
     main += (
         f"{lookup}\nsmtp_host_lookup = dns\npins = inline:{{ {pins} }}\nsmtp_tls_policy_maps = $pins\n"
         f"sender_dependent_default_transport_maps = inline:{{{senders} }}\n"
-        "smtp_connect_timeout = 8s\nsmtp_helo_timeout = 8s\nsmtp_starttls_timeout = 8s\nsmtp_per_request_deadline = yes\n"
+        "smtp_connect_timeout = 10s\nsmtp_helo_timeout = 10s\nsmtp_starttls_timeout = 10s\nsmtp_per_request_deadline = yes\n"
     )
     relay.configure(main, master, **{"portal-password": _passwords(made)})
 
@@ -267,7 +267,7 @@ def _exim(made: Ground, authorities: Path, level: Level) -> Iterator[Exim]:
     replacing = {
         "tls_verify_certificates = system": f"tls_verify_certificates = {authorities}",
         "driver = dnslookup": "driver = dnslookup\n  self = send",  # all hosts are on loopback
-        "driver = smtp": "driver = smtp\n  allow_localhost\n  connect_timeout = 8s\n  command_timeout = 8s",
+        "driver = smtp": "driver = smtp\n  allow_localhost\n  connect_timeout = 10s\n  command_timeout = 10s",
         "domains = clinic.example": "domains = clinic.example : practice.example",
     }
     router, transport, authenticator = (
@@ -288,7 +288,7 @@ def _exim(made: Ground, authorities: Path, level: Level) -> Iterator[Exim]:
             own = re.sub(r"(tls_verify_hosts|tls_verify_cert_hostnames) = .*", r"\1 = *", own)
         transports += f"{own}\n"
         login = f"${{if eq{{$host}}{{{name}.portal.example}}{{^{one.row.username}^{one.password}}}{{{login}}}}}"
-    main = "remote_max_parallel = 8\ndns_retrans = 3s\ndns_retry = 2\ndns_dnssec_ok = 1"
+    main = "remote_max_parallel = 8\ndns_retrans = 4s\ndns_retry = 2\ndns_dnssec_ok = 1"
     authenticator = authenticator.replace("^USERNAME^PASSWORD", login)
     with exim(made.name_server, routers, transports, authenticator, main) as running:
         yield running

@@ -216,6 +216,11 @@ async def test_the_doctor_says_why_an_arbiter_took_nothing(world: World) -> None
     assert "the relay does not reach" in blind["tls"]
     by_map = {one.case: one.change for one in await examine(world.operator(), replace(trial, addresses=six[:1]), "2")}
     assert "set the MX records" in by_map["clear"]
+    relay.refuse_with = "454 4.7.1 Relay access\x1bdenied"
+    with pytest.raises(
+        InputRefused, match=r"clear@|tls@.*: 454 4.7.1 Relay access denied. It must relay for this machine"
+    ):
+        await examine(world.operator(), trial, "3")
     await relay.close()
 
 
