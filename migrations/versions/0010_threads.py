@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0010_threads"
-down_revision = "0008_answers"
+down_revision = "0009_graduation"
 branch_labels = None
 depends_on = None
 

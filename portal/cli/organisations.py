@@ -387,6 +387,9 @@ def policy_set(
             help="Whether a reply may go to the others of the message too, where they are in a sender domain of the organisation."
         ),
     ] = False,
+    graduate: Annotated[
+        bool, typer.Option(help="Whether what waits unread goes out by the relay once its recipient's domain is safe.")
+    ] = False,
 ) -> None:
     """Put a new version of a policy class into force, or make a class. Messages already taken keep theirs."""
 
@@ -422,6 +425,7 @@ def policy_set(
             previews=previews,
             receipts=receipts,
             reply_all=reply_all,
+            graduate=graduate,
         )
         made = await house.classes(operator()).set(organisation.id, wanted)
         out.print(f"{made.name} {made.version} is in force.", markup=False)

@@ -298,6 +298,7 @@ _POLICY = Hot(
             policies.c.previews,
             policies.c.receipts,
             policies.c.reply_all,
+            policies.c.graduate,
         )
         .join(organisations, organisations.c.id == policies.c.org_id)
         .where(policies.c.org_id == bindparam("org_id"), policies.c.name == bindparam("name"))
@@ -330,6 +331,7 @@ async def policy_in_force(db: Database, org_id: OrgId, name: str) -> tuple[Polic
         previews=bool(rest[2]),
         receipts=bool(rest[3]),
         reply_all=bool(rest[4]),
+        graduate=bool(rest[5]),
     )
     return policy, spoken or str(language)
 

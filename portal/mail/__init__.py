@@ -32,6 +32,7 @@ class Mailer(Protocol):
         tls_all_the_way: bool = False,
         also: Sequence[str] = (),
         whole: bool = False,
+        original: bool = False,
     ) -> Submitted:
         """Hands one mail to the submission host. Raises SubmissionFailed, transient or not as the host says.
 
@@ -39,6 +40,8 @@ class Mailer(Protocol):
         is refused for now (4xx) fails it all, so that the next try reaches everybody once.
 
         With `tls_all_the_way` the mail goes over verified TLS at every hop or comes back (REQUIRETLS, RFC 8689).
+
+        With `original` the bytes are somebody's own mail: SubmissionFailed where the host, or SMTP, would change them.
 
         A failure after the host took the mail can't be told from one before: the mail may go out twice, never not at all.
         """

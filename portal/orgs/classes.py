@@ -93,6 +93,7 @@ class Classes:
             previews=policy.previews,
             receipts=policy.receipts,
             reply_all=policy.reply_all,
+            graduate=policy.graduate,
         )
         try:
             async with self._db.write(event) as changed:

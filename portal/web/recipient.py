@@ -345,7 +345,9 @@ async def ended(visit: Visit) -> Response:
     if stored is None:
         raise NotFound("not the reader's")
     state = stored.target.state
-    reason = state.value if state in (DeliveryState.REVOKED, DeliveryState.DISPOSED) else "expired"
+    reason = (
+        state.value if state in (DeliveryState.REVOKED, DeliveryState.DISPOSED, DeliveryState.GRADUATED) else "expired"
+    )
     ask = reason != "disposed" and stored.asked_at is None
     href = f"/messages/{wanted}/ask" if ask else None
     return visit.page("ended", status=410, reason=reason, ask_href=href, asked_at=stored.asked_at, subject="")

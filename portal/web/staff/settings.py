@@ -373,6 +373,7 @@ async def _policy(
         "previews": "yes" if wanted.previews else "no",
         "receipts": "yes" if wanted.receipts else "no",
         "reply_all": "yes" if wanted.reply_all else "no",
+        "graduate": "yes" if wanted.graduate else "no",
         **(raw or {}),
     }
     return visit.page(
@@ -403,6 +404,7 @@ _LABELS = {
     "previews": "Previews of attachments",
     "receipts": "Read receipts",
     "reply_all": "Answers to all",
+    "graduate": "Sent on once the mailbox is safe",
 }
 
 
@@ -453,6 +455,7 @@ def _read(start: Policy, fields: dict[str, str]) -> Policy:
         previews=fields.get("previews") == "yes",
         receipts=fields.get("receipts") == "yes",
         reply_all=fields.get("reply_all") == "yes",
+        graduate=fields.get("graduate") == "yes",
     )
 
 
