@@ -2,7 +2,7 @@
 
 capability          web       intake    worker
 seal                replies   yes       -
-open content        yes       no        replies, to hand them over; messages that wait for a scan
+open content        yes       no        replies, to hand them over; messages that wait for a scan, or go out by the relay
 open small fields   yes       no        yes
 submit mail         no        no        yes
 """
@@ -36,6 +36,7 @@ from portal.lifecycle.ask import Asking
 from portal.lifecycle.certify import Certificates
 from portal.lifecycle.dispose import Disposition
 from portal.lifecycle.end import Lifecycle
+from portal.lifecycle.graduate import Graduation
 from portal.lifecycle.hold import Holds
 from portal.lifecycle.misdirected import Misdirected
 from portal.lifecycle.reclass import Reclass
@@ -117,6 +118,19 @@ def keyring(settings: Settings) -> Keyring:
 def submission(settings: Settings) -> Submission:
     pins = settings.submission_pin.split()
     return Submission(settings.submission_url, settings.submission_ca, settings.base_host, pins)
+
+
+def onward(settings: Settings) -> Submission | None:
+    """The relay's way for messages that graduate; None when there is none."""
+    if not settings.graduation_url:
+        return None
+    return Submission(
+        settings.graduation_url,
+        settings.submission_ca,
+        settings.base_host,
+        settings.submission_pin.split(),
+        "PORTAL_GRADUATION_URL",
+    )
 
 
 def resolver(settings: Settings) -> Resolver:
@@ -256,7 +270,9 @@ class House:
             throttle=Throttle(db, source, references_key),
             reading=Reading(db, opener, fields, self.sealer, self.renderer, source),
             search=Search(db, opener, source),
-            compose=Compose(db, opener, fields, self.sealer, limits, self.renderer, self.wake, self.scanner),
+            compose=Compose(
+                db, opener, fields, self.sealer, limits, self.renderer, self.wake, self.scanner, settings.return_domain
+            ),
             asking=Asking(db, source, self.wake),
             receipts=Receipts(db, self.sealer, source, self.wake),
             setup=Setup(db, source, By(Who.STRANGER)),
@@ -368,6 +384,16 @@ class House:
             self.desk(Fields(epochs)),
             News(db, self.sealer, Fields(epochs), source),
             Rescan(db, opener, self.scanner, self.release(), source),
+            Graduation(
+                db,
+                opener,
+                Fields(epochs),
+                self.sealer,
+                self.verdicts,
+                onward(settings),
+                source,
+                timedelta(hours=settings.graduation_hours),
+            ),
             source,
             self.wakes,
         )

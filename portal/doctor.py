@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from portal.assembly import blob_store, keyring, scanner, submission
+from portal.assembly import blob_store, keyring, onward, scanner, submission
 from portal.clock import Source
 from portal.db import grants, messages, orgs, outbox
 from portal.db.engine import Database
@@ -48,6 +48,7 @@ async def examine(settings: Settings) -> list[Finding]:
             ("clock", look.clock),
             ("mail hosts", look.mail_hosts),
             ("submission", lambda: _submission(settings)),
+            ("graduation", look.graduation),
             ("content", look.content),
             ("orphan blobs", look.orphans),
             ("outbox", look.outbox),
@@ -103,6 +104,20 @@ class _Look:
             for one in every:
                 ring.check(one.id, one.slug, {one.kek_id} | await grants.kek_ids(tx, one.id), secret=True)
         return f"the keyring holds every KEK of {len(every)} organisation(s)"
+
+    async def graduation(self) -> str:
+        way = onward(self._settings)
+        async with self._db.read() as tx:
+            every = [policy for one in await orgs.every(tx) for policy in await orgs.policies_in_force(tx, one.id)]
+        classes = sorted({one.name for one in every if one.graduate})
+        if way is None and classes:
+            raise _Wrong(
+                f"no graduation_url is set, and classes allow it: {', '.join(classes)}; all of their mail stays"
+            )
+        if way is None:
+            return "not set up; what waits here stays"
+        said = await way.check()
+        return f"{said.host} answers over {said.tls}"
 
     async def scanner(self) -> str:
         asked = scanner(self._settings)

@@ -43,6 +43,11 @@ class Settings(BaseSettings):
     """A PEM file of authorities to check the submission host by; the system's when unset."""
     submission_pin: str = ""
     """SHA-256 of the submission host's public key in hex, a space between several; counts alone, or with `submission_ca` both do."""
+    graduation_url: str = Field("", repr=False)
+    """Where the relay takes messages that waited here until their recipient's domain became safe; written as `submission_url`. From
+    there it must send over enforced TLS, as it sends its own mail. `submission_ca` and `submission_pin` count too. Empty: all stay."""
+    graduation_hours: int = Field(6, ge=1, le=72)
+    """How far apart the two looks are by which a domain must be found safe."""
     mail_domain: str = ""
     """Domain of the return path of notices (`bounce+...@`); the host of `base_url` when unset."""
     http_listen: str = "127.0.0.1:8480"

@@ -1,7 +1,7 @@
-"""The worker's loops: outgoing mail, expiry and reminders, scans that failed, disposition. Each turn claims, acts, settles.
+"""The worker's loops: outgoing mail, expiry and reminders, scans that failed, graduation, disposition.
 
-A turn that fails is logged and comes again; a job whose worker dies comes back when its lease runs out. On a stop the
-mails in flight are finished and the other leases released.
+Each turn claims, acts, settles. A turn that fails is logged and comes again; a job whose worker dies comes back when its lease
+runs out. On a stop the mails in flight are finished and the other leases released.
 """
 
 import asyncio
@@ -14,9 +14,12 @@ import structlog
 from portal.clock import Source
 from portal.db import orgs, outbox
 from portal.db.engine import Database
+from portal.db.orgs import Organisation
 from portal.lifecycle.dispose import Disposition
 from portal.lifecycle.end import Lifecycle
+from portal.lifecycle.graduate import Graduation
 from portal.lifecycle.rescan import Rescan
+from portal.mail import Submitted
 from portal.model.errors import ContentDamaged, NotFound, PortalError, SubmissionFailed
 from portal.model.mails import LEASE, MailKind, wait_before
 from portal.notify.dispatch import Dispatch, NotNeeded
@@ -29,6 +32,7 @@ _AT_ONCE = 8
 _LOOK_EVERY = 2.0
 _DAILY_LIFE = 30.0
 _RESCAN_EVERY = 20.0
+_GRADUATE_EVERY = 60.0
 _DISPOSE_EVERY = 600.0
 
 
@@ -46,12 +50,13 @@ class Worker:
         desk: HelpDesk,
         news: News,
         rescan: Rescan,
+        graduation: Graduation,
         source: Source,
         wakes: asyncio.Event,
     ) -> None:
         self._db, self._dispatch, self._handover = db, dispatch, handover
         self._reminders, self._lifecycle, self._disposition, self._desk = reminders, lifecycle, disposition, desk
-        self._news, self._rescan = news, rescan
+        self._news, self._rescan, self._graduation = news, rescan, graduation
         self._source, self._wakes = source, wakes
         self._holder = source.new_id()
         self._stopping = asyncio.Event()
@@ -63,6 +68,7 @@ class Worker:
             group.create_task(self._mails())
             group.create_task(self._every(_DAILY_LIFE, self._daily_life))
             group.create_task(self._every(_RESCAN_EVERY, self._rescan.run))
+            group.create_task(self._every(_GRADUATE_EVERY, self._graduation.look_due))
             group.create_task(self._every(_DISPOSE_EVERY, self._dispose))
 
     def stop(self) -> None:
@@ -87,32 +93,49 @@ class Worker:
             await outbox.release(tx, self._holder)
 
     async def _one(self, job: outbox.Job) -> None:
-        reply = job.kind == MailKind.REPLY
         try:
             async with self._db.read() as tx:
                 organisation = await orgs.by_id(tx, job.org_id)
             if organisation is None:
                 raise NotFound(f"job {job.id} names no organisation")
-            submitted = await (self._handover.hand_over if reply else self._dispatch.send)(job, organisation)
+            submitted = await self._send(job, organisation)
         except NotNeeded:
             await self._dispatch.drop(job)
         except PortalError as error:
-            await self._not_sent(job, error, reply=reply)
+            await self._not_sent(job, error)
         except Exception as error:  # a mail that can't be built: it must not keep the others from going out
             self._log.error("mail not built", job=job.id, kind=job.kind, error=type(error).__name__, exc_info=error)
-            await self._not_sent(job, PortalError(f"the mail can't be built: {type(error).__name__}"), reply=reply)
+            await self._not_sent(job, PortalError(f"the mail can't be built: {type(error).__name__}"))
         else:
             # Should this fail, the lease brings the job back: what was taken is not sent again within it.
-            await (self._handover.handed_over if reply else self._dispatch.sent)(job, submitted)
+            await self._sent(job, submitted)
 
-    async def _not_sent(self, job: outbox.Job, error: PortalError, *, reply: bool) -> None:
+    async def _send(self, job: outbox.Job, organisation: Organisation) -> Submitted:
+        if job.kind == MailKind.REPLY:
+            return await self._handover.hand_over(job, organisation)
+        if job.kind == MailKind.ONWARD:
+            return await self._graduation.hand_over(job, organisation)
+        return await self._dispatch.send(job, organisation)
+
+    async def _sent(self, job: outbox.Job, submitted: Submitted) -> None:
+        if job.kind == MailKind.REPLY:
+            await self._handover.handed_over(job, submitted)
+        elif job.kind == MailKind.ONWARD:
+            await self._graduation.handed_over(job, submitted)
+        else:
+            await self._dispatch.sent(job, submitted)
+
+    async def _not_sent(self, job: outbox.Job, error: PortalError) -> None:
         now = self._source.now()
         attempt = job.attempts + 1
         permanent = isinstance(error, (SubmissionFailed, ContentDamaged, NotFound)) and not error.transient
         self._log.warning("mail not sent", job=job.id, kind=job.kind, attempt=attempt, error=type(error).__name__)
-        if permanent or now >= job.give_up_at:
-            if reply:
+        onward = job.kind == MailKind.ONWARD
+        if permanent or now >= job.give_up_at or (onward and not self._graduation.tries_again(job, error)):
+            if job.kind == MailKind.REPLY:
                 await self._handover.failed(job, error)
+            elif onward:
+                await self._graduation.failed(job, error)
             else:
                 await self._dispatch.failed(job, str(error))
             return

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0010_threads"
-down_revision = "0007_the_way_back"
+down_revision = "0009_graduation"
 branch_labels = None
 depends_on = None
 

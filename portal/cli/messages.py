@@ -30,7 +30,9 @@ def message_list(
     recipient: Annotated[str | None, typer.Option(help="Exact address.")] = None,
     state: Annotated[
         str | None,
-        typer.Option(help="held, noticed, opened, replied, expired, revoked, disposed, quarantined, unscanned."),
+        typer.Option(
+            help="held, noticed, opened, replied, expired, revoked, disposed, quarantined, unscanned, graduated."
+        ),
     ] = None,
     before: Annotated[str | None, typer.Option(help="Go on from the delivery with this id.")] = None,
     limit: int = 50,

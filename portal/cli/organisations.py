@@ -71,6 +71,10 @@ def org_set(
             help="Its own host name for patients, beside base_url; the proxy must serve it. Empty takes it away."
         ),
     ] = None,
+    contact: Annotated[
+        str | None,
+        typer.Option(help="Where new messages of its recipients go, in a sender domain of its own. Empty takes none."),
+    ] = None,
 ) -> None:
     """Change how an organisation presents itself."""
     given = {
@@ -80,6 +84,7 @@ def org_set(
         "phone": phone,
         "language": language,
         "host": host,
+        "contact": contact,
     }
 
     async def work(house: "House") -> None:
@@ -88,7 +93,11 @@ def org_set(
         setup = Setup(house.db, house.source, operator())
         await setup.present(
             await setup.organisation(org),
-            {key: value or (None if key == "host" else value) for key, value in given.items() if value is not None},
+            {
+                key: value or (None if key in ("host", "contact") else value)
+                for key, value in given.items()
+                if value is not None
+            },
         )
 
     in_house(work)
@@ -372,6 +381,15 @@ def policy_set(
     receipts: Annotated[
         bool, typer.Option(help="Whether recipients are asked for a read receipt where the sender wants one.")
     ] = False,
+    reply_all: Annotated[
+        bool,
+        typer.Option(
+            help="Whether a reply may go to the others of the message too, where they are in a sender domain of the organisation."
+        ),
+    ] = False,
+    graduate: Annotated[
+        bool, typer.Option(help="Whether what waits unread goes out by the relay once its recipient's domain is safe.")
+    ] = False,
 ) -> None:
     """Put a new version of a policy class into force, or make a class. Messages already taken keep theirs."""
 
@@ -406,6 +424,8 @@ def policy_set(
             scan=Scan(scan),
             previews=previews,
             receipts=receipts,
+            reply_all=reply_all,
+            graduate=graduate,
         )
         made = await house.classes(operator()).set(organisation.id, wanted)
         out.print(f"{made.name} {made.version} is in force.", markup=False)

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from portal.clock import Source
 from portal.console import View
-from portal.db import audit, holds, outbox, overview, people, routes
+from portal.db import audit, graduations, holds, outbox, overview, people, routes
 from portal.db.audit import Filter, Recorded
 from portal.db.deliveries import Delivery
 from portal.db.engine import Database
@@ -88,6 +88,8 @@ class Timeline:
     mails: list[Sent]
     has_access_code: bool
     came: Came | None = None
+    safe: Came | None = None
+    """By which verdict it was sent on to the mailbox."""
 
     @property
     def viewed(self) -> list[Moment]:
@@ -187,6 +189,7 @@ class Messages:
             relay, kek_id = await overview.came_by(tx, MessageId(message_id)) if lines else ("", "")
             coded = await overview.with_access_code(tx, [one.delivery.id for one in lines])
             verdicts = await routes.verdicts_of(tx, [one.delivery.id for one in lines])
+            onward = await graduations.of(tx, [one.delivery.id for one in lines])
             mails = {one.delivery.id: await outbox.of_delivery(tx, one.delivery.id) for one in lines}
             events = {one.delivery.id: await _events(tx, one.delivery.id) for one in lines}
         if not lines:
@@ -202,6 +205,7 @@ class Messages:
                 mails[one.delivery.id],
                 one.delivery.id in coded,
                 await self._came(verdicts.get(one.delivery.id)),
+                await self._safe(onward.get(one.delivery.id)),
             )
             for one in lines
         ]
@@ -215,6 +219,13 @@ class Messages:
         field = Field(row.epoch_id, row.transcript_sealed)
         text = (await self._fields.open(row.org_id, row.delivery_id, "verdict", field)).decode()
         return Came(row.rule, row.outcome, tuple(text.split("\n")))
+
+    async def _safe(self, row: graduations.Row | None) -> Came | None:
+        if row is None or row.transcript_sealed is None or row.epoch_id is None:
+            return None
+        field = Field(row.epoch_id, row.transcript_sealed)
+        text = (await self._fields.open(row.org_id, row.delivery_id, "graduation", field)).decode()
+        return Came(row.came_by, Outcome.DIRECT, tuple(text.split("\n")))
 
     async def chosen(self, view: View, ids: Sequence[str], query: str = "") -> list[Shown]:
         """The deliveries that an act is for; with `query` the look itself is on record, as when nothing is done yet. Raises NotFound

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
-from sqlalchemy import Row, Select, select, update
+from sqlalchemy import Row, Select, exists, select, update
 
 from portal.db import holds
 from portal.db.apart import Apart
+from portal.db.tables import access_codes, codes, messages, policies, recipients, sessions
 from portal.db.tables import deliveries as t
-from portal.db.tables import messages, policies, recipients
 from portal.db.tx import BookkeepingTx, ReadTx, WriteTx
 from portal.model.assurance import Assurance
 from portal.model.events import (
@@ -22,6 +22,9 @@ from portal.model.events import (
     DeliveryReleased,
     DeliveryRestored,
     DeliveryRevoked,
+    GraduationBegun,
+    GraduationFailed,
+    GraduationReturned,
     NoticeBounced,
     NoticeFailed,
     NoticeRequested,
@@ -29,7 +32,7 @@ from portal.model.events import (
     ReplySubmitted,
 )
 from portal.model.ids import DeliveryId, EpochId, MessageId, OrgId, RecipientId
-from portal.model.message import READABLE, DeliveryState, Progress, Stopped
+from portal.model.message import READABLE, UNREAD, DeliveryState, Progress, Step, Stopped, after
 from portal.model.policy import Policy
 
 _DAY = timedelta(days=1)
@@ -217,6 +220,46 @@ async def bring_back(
         "asked_at": None,
     }
     return await _set(tx, delivery, state=state.value, **values)
+
+
+async def graduate(tx: WriteTx[GraduationBegun], delivery_id: DeliveryId) -> bool:
+    """Closes one that waits unread, that nobody is about to open and nothing but the mailbox guards; says whether it was so.
+
+    Whoever opens, takes back or holds it at this moment is before it or after it: all of them change or find the same row.
+    """
+    at = tx.event.at
+    waits = (
+        t.c.id == delivery_id,
+        t.c.state.in_([one.value for one in UNREAD]),
+        t.c.opened_at.is_(None),
+        t.c.stopped.is_(None),
+        t.c.bounced_at.is_(None),
+        t.c.expires_at > at,
+        t.c.needs == int(Assurance.MAILBOX),
+    )
+    its_codes = (codes.c.delivery_id == t.c.id, codes.c.expires_at > at)
+    her_sessions = (sessions.c.recipient_id == t.c.recipient_id, sessions.c.ended_at.is_(None), sessions.c.ends_at > at)
+    allows = select(policies.c.id).join(messages, messages.c.policy_id == policies.c.id)
+    guarded = (
+        exists(
+            allows.where(messages.c.id == t.c.message_id, policies.c.graduate).correlate(t)
+        ),  # raised since, perhaps
+        ~holds.on_delivery(),
+        ~exists(select(access_codes.c.delivery_id).where(access_codes.c.delivery_id == t.c.id).correlate(t)),
+        ~exists(select(codes.c.id).where(*its_codes).correlate(t)),
+        ~exists(select(sessions.c.token_hash).where(*her_sessions).correlate(t)),
+    )
+    values = {"state": DeliveryState.GRADUATED.value, "ended_at": at, "end_reason": "sent on to the mailbox"}
+    return await tx.change(update(t).where(*waits, *guarded).values(values)) == 1
+
+
+async def reopen(tx: WriteTx[GraduationFailed | GraduationReturned], delivery_id: DeliveryId) -> bool:
+    """Lets one that had graduated be read as before; says whether it had, and nobody was faster."""
+    known = await one(tx, delivery_id)
+    state = after(known.state, Step.RESTORE, known.progress) if known else None
+    if known is None or state is None or known.state is not DeliveryState.GRADUATED:
+        return False
+    return await _set(tx, known, state=state.value, ended_at=None, end_reason=None)
 
 
 async def noticed(tx: WriteTx[NoticeSent], delivery_id: DeliveryId) -> None:

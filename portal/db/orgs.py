@@ -69,6 +69,8 @@ class Organisation:
     """What TLS to recipients' mail hosts must be, for their mail not to come here."""
     portal_after_hours: int | None = None
     """After how long what a relay keeps bringing is taken, whatever its recipients' hosts can do; None for never."""
+    contact: str | None = None
+    """Where new messages of its recipients go, in one of its sender domains; None takes none."""
 
 
 @dataclass(frozen=True)
@@ -267,6 +269,13 @@ async def scan_of_message(tx: ReadTx, message_id: MessageId) -> Scan:
     return Scan(row[0]) if row else Scan.REQUIRED
 
 
+async def reply_all_of_message(tx: ReadTx, message_id: MessageId) -> bool:
+    """Whether the class that this message came under lets more than its sender be answered."""
+    statement = select(policies.c.reply_all).join(messages, messages.c.policy_id == policies.c.id)
+    row = await tx.row(statement.where(messages.c.id == message_id))
+    return row is not None and bool(row[0])
+
+
 # -- policies
 
 _POLICY = Hot(
@@ -288,6 +297,8 @@ _POLICY = Hot(
             policies.c.scan,
             policies.c.previews,
             policies.c.receipts,
+            policies.c.reply_all,
+            policies.c.graduate,
         )
         .join(organisations, organisations.c.id == policies.c.org_id)
         .where(policies.c.org_id == bindparam("org_id"), policies.c.name == bindparam("name"))
@@ -319,6 +330,8 @@ async def policy_in_force(db: Database, org_id: OrgId, name: str) -> tuple[Polic
         scan=Scan(rest[1]),
         previews=bool(rest[2]),
         receipts=bool(rest[3]),
+        reply_all=bool(rest[4]),
+        graduate=bool(rest[5]),
     )
     return policy, spoken or str(language)
 

@@ -12,10 +12,11 @@ from portal.db.tables import deliveries, grants, instant, replies, reply_files
 from portal.db.tx import BookkeepingTx, ReadTx, WriteTx
 from portal.model.errors import NoLongerReadable
 from portal.model.events import ReplyFailed, ReplyHandedOver, ReplySubmitted
-from portal.model.ids import BlobKey, DeliveryId, EpochId, MessageId, OrgId, ReplyId
-from portal.model.message import READABLE
+from portal.model.ids import BlobKey, DeliveryId, EpochId, MessageId, OrgId, RecipientId, ReplyId
+from portal.model.message import READABLE, SEEN
 
 _READABLE = {state.value for state in READABLE}
+_SEEN = {state.value for state in SEEN}
 HANDOVER = "handover"
 """The reader of grants for handing a reply over (`sealing.GrantFor`)."""
 
@@ -37,6 +38,10 @@ class Reply:
     settled_at: datetime | None = None
     version: str | None = None
     """Of a draft's text: another one at each save, None before the first."""
+    left_out: int = 0
+    """How many of those besides the sender did not get it."""
+    fresh: bool = False
+    """No reply, but a message of its own to the organisation; the delivery is what it is kept beside."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ async def one(tx: ReadTx, reply_id: ReplyId) -> Reply | None:
 _DRAFTS = Hot(
     lambda insert: (
         select(replies.c.id, replies.c.begun_at)
-        .where(replies.c.delivery_id == bindparam("delivery"), replies.c.state == "draft")
+        .where(replies.c.delivery_id == bindparam("delivery"), replies.c.state == "draft", ~replies.c.fresh)
         .order_by(replies.c.changed_at.desc())
     )
 )
@@ -93,6 +98,30 @@ _DRAFTS = Hot(
 async def unsent(db: Database, delivery_id: DeliveryId) -> list[tuple[ReplyId, datetime]]:
     """The drafts of a delivery and when each was begun, the one last changed first."""
     return [(ReplyId(row[0]), instant(row[1])) for row in await db.rows(_DRAFTS, delivery=delivery_id)]
+
+
+async def place(tx: ReadTx, org_id: OrgId, recipient_id: RecipientId, now: datetime) -> DeliveryId | None:
+    """Beside which of her deliveries a new message of a person is kept: the newest that she has opened, can read and may answer."""
+    d = deliveries.c
+    hers = (d.recipient_id == recipient_id, d.org_id == org_id, d.state.in_(_SEEN), d.expires_at > now, d.reply_allowed)
+    row = await tx.row(select(d.id).where(*hers).order_by(d.id.desc()).limit(1))
+    return DeliveryId(row.id) if row else None
+
+
+async def fresh(tx: ReadTx, org_id: OrgId, recipient_id: RecipientId, now: datetime, limit: int) -> list[Reply]:
+    """A person's own new messages, sent or begun, beside what she can read still; the newest first."""
+    d = deliveries.c
+    hers = (d.recipient_id == recipient_id, d.org_id == org_id, d.state.in_(_READABLE), d.expires_at > now)
+    statement = select(replies).join(deliveries, d.id == replies.c.delivery_id).where(*hers, replies.c.fresh)
+    rows = await tx.rows(statement.order_by(replies.c.begun_at.desc()).limit(limit))
+    return [Reply(**{name: getattr(row, name) for name in Reply.__dataclass_fields__}) for row in rows]
+
+
+async def sent_since(tx: ReadTx, recipient_id: RecipientId, since: datetime) -> list[datetime]:
+    """When a person sent what she sent since, replies and new messages, the oldest first."""
+    statement = select(replies.c.submitted_at).join(deliveries, deliveries.c.id == replies.c.delivery_id)
+    hers = (deliveries.c.recipient_id == recipient_id, replies.c.submitted_at > since)
+    return [row.submitted_at for row in await tx.rows(statement.where(*hers).order_by(replies.c.submitted_at))]
 
 
 async def drafts(tx: ReadTx, delivery_id: DeliveryId) -> set[ReplyId]:
@@ -130,7 +159,14 @@ async def hold_draft(tx: BookkeepingTx, reply_id: ReplyId) -> bool:
 
 
 async def save(
-    tx: BookkeepingTx, held: Reply, version: str, sealed: bytes | None, allowed: list[Statement], now: datetime
+    tx: BookkeepingTx,
+    held: Reply,
+    version: str,
+    sealed: bytes | None,
+    allowed: list[Statement],
+    now: datetime,
+    *,
+    fresh: bool = False,
 ) -> None:
     """Puts what is typed, with the grant that opens it, in the place of what was typed before. A draft of nothing is none.
 
@@ -139,7 +175,7 @@ async def save(
     await _forget_text(tx, held)
     if sealed is not None:
         await tx.change(insert(grants), [statement.values for statement in allowed])
-    values = {"text_sealed": sealed, "version": version, "changed_at": now}
+    values = {"text_sealed": sealed, "version": version, "changed_at": now, "fresh": fresh}
     await tx.change(update(replies).where(replies.c.id == held.id, replies.c.state == "draft").values(values))
     await _drop_empty(tx, held.id)
 
@@ -184,13 +220,15 @@ async def submit(
     await _forget_text(tx, held)
     await tx.change(insert(grants), [statement.values for statement in allowed])
     values = {"state": "queued", "text_sealed": text_sealed, "size": size, "submitted_at": tx.event.at}
+    values["fresh"] = tx.event.fresh
     mine = (replies.c.id == held.id, replies.c.state == "draft")
     return await tx.change(update(replies).where(*mine).values(values)) == 1
 
 
-async def settle(tx: WriteTx[ReplyHandedOver | ReplyFailed], reply_id: ReplyId, state: str) -> None:
+async def settle(tx: WriteTx[ReplyHandedOver | ReplyFailed], reply_id: ReplyId, state: str, left_out: int = 0) -> None:
     """The sender has it, or never will; either way nobody need open it for handing over again."""
-    await tx.change(update(replies).where(replies.c.id == reply_id).values(state=state, settled_at=tx.event.at))
+    values = {"state": state, "settled_at": tx.event.at, "left_out": left_out}
+    await tx.change(update(replies).where(replies.c.id == reply_id).values(values))
     # The kind of reader too: a reply's id is chosen by who writes it, and could be named like another's delivery.
     await tx.change(delete(grants).where(grants.c.reader == HANDOVER, grants.c.reader_id == reply_id))
 

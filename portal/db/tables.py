@@ -103,6 +103,7 @@ organisations = Table(
     Column("device_bound", Boolean, nullable=False, server_default="0"),
     Column("tls_level", String(8), nullable=False, server_default="encrypt"),
     Column("portal_after_hours", Integer),
+    Column("contact", String(320)),
     _at("added_at"),
 )
 
@@ -142,6 +143,8 @@ policies = Table(
     Column("scan", String(12), nullable=False, server_default="tried"),
     Column("previews", Boolean, nullable=False, server_default="1"),
     Column("receipts", Boolean, nullable=False, server_default="0"),
+    Column("reply_all", Boolean, nullable=False, server_default="0"),
+    Column("graduate", Boolean, nullable=False, server_default="0"),
     _at("set_at"),
     Index("uq_policies_version", "org_id", "name", "version", unique=True),
 )
@@ -341,6 +344,26 @@ verdicts = Table(
     Column("transcript_sealed", LargeBinary),
     Column("epoch_id", _ID, ForeignKey("epochs.id")),
     _at("found_at"),
+)
+
+# Deliveries that may go out by the relay once their domain is safe: what is known again should it come back, and when it is looked at.
+graduations = Table(
+    "graduations",
+    metadata,
+    Column("delivery_id", _ID, ForeignKey("deliveries.id"), primary_key=True),
+    _org(),
+    Column("mark", LargeBinary(32), nullable=False, index=True),
+    Column("body_hash", LargeBinary(32), nullable=False),
+    Column("address_hash", LargeBinary(32), nullable=False),
+    Column("came_by", String(16), nullable=False),
+    _at("look_at", nullable=True),
+    _at("safe_at", nullable=True),
+    Column("safe_by", String(16)),
+    Column("tries", Integer, nullable=False),
+    _at("gone_at", nullable=True),
+    Column("transcript_sealed", LargeBinary),
+    Column("epoch_id", _ID, ForeignKey("epochs.id")),
+    _few("ix_graduations_look", "look_at IS NOT NULL", "look_at"),
 )
 
 grants = Table(
@@ -588,6 +611,9 @@ replies = Table(
     Column("text_sealed", LargeBinary),
     Column("size", BigInteger, nullable=False),
     Column("version", String(36)),
+    Column("left_out", Integer, nullable=False, server_default="0"),
+    # A message of its own to the organisation: it answers nothing, and is kept beside the delivery.
+    Column("fresh", Boolean, nullable=False, server_default="0"),
     _at("begun_at"),
     Column("changed_at", Instant, nullable=False, server_default="0"),
     _at("submitted_at", nullable=True),

@@ -9,10 +9,10 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from portal.db import given, messages, orgs, outbox, reports, threads
-from portal.db.engine import Database, Duplicate
+from portal.db import deliveries, given, graduations, messages, orgs, outbox, reports, threads
+from portal.db.engine import Database, Duplicate, Stale
 from portal.db.hot import Statement
 from portal.db.routes import VerdictRow, add_verdict
 from portal.db.tx import Change
@@ -36,16 +36,16 @@ from portal.model.errors import (
     StorageAway,
     SubmissionRefused,
 )
-from portal.model.events import MessageAccepted, Who
+from portal.model.events import GraduationReturned, MessageAccepted, Who
 from portal.model.events import SubmissionRefused as RefusedEvent
 from portal.model.ids import DeliveryId, MessageId, OrgId, RecipientId, ReplyId, is_id
 from portal.model.mails import RESCAN_FIRST, MailKind
-from portal.model.message import Progress, Stopped
+from portal.model.message import READABLE, DeliveryState, Progress, Stopped
 from portal.model.parties import Address, address
 from portal.model.policy import DEFAULT_CLASS, SECURE_TAG, Policy, tag_of
 from portal.model.policy import Scan as ScanClass
 from portal.model.reports import AskedOfOne, ReportsAsked
-from portal.model.routes import Rule
+from portal.model.routes import Outcome, Rule
 from portal.scan import Finding, Scan, Scanner, Verdict
 from portal.sealing import GrantFor, Holder, Kind, add_grant, chosen
 from portal.sealing.announce import Announcer
@@ -54,6 +54,11 @@ from portal.sealing.seal import Container, SealedStream, Sealer
 
 MAX_RECEIVED = 50
 HEADER_BYTES = 64 * 1024
+GRADUATES_BYTES = 25 * 1024 * 1024
+"""Larger messages stay: the worker has the one that it hands to the relay in memory."""
+_FIRST_LOOK = timedelta(hours=1)
+_JUDGED = (Rule.DANE, Rule.MTA_STS, Rule.OPPORTUNISTIC)
+_BLANK = b"\r\n\r\n"
 IN_HAND_BYTES = 1024 * 1024
 """Messages up to this size are prepared for reading right after acceptance; of larger ones nothing is held."""
 
@@ -73,7 +78,7 @@ class Acceptance:
         self._house, self._relay, self._envelope = house, relay, envelope
         self._container, self._stream, self._scan = container, stream, scan
         self._finding: Finding | None = None
-        self._digest = hashlib.sha256()
+        self._digest, self._body, self._body_at = hashlib.sha256(), hashlib.sha256(), -1
         self._head = bytearray()
         self._in_hand: list[bytes] | None = []
         self._wish: Wish
@@ -82,6 +87,7 @@ class Acceptance:
         self._digest.update(piece)
         if len(self._head) < HEADER_BYTES:
             self._head += piece[: HEADER_BYTES - len(self._head)]
+        self._digest_body(piece)
         if self._in_hand is not None:
             self._in_hand.append(piece)
             if self._stream.size + len(piece) > IN_HAND_BYTES:
@@ -89,6 +95,13 @@ class Acceptance:
         await self._stream.write(piece)
         if self._scan is not None:
             await self._scan.write(piece)
+
+    def _digest_body(self, piece: bytes) -> None:
+        """The body has a hash of its own: relays add to the header. None where the header has no end within what is kept of it."""
+        if self._body_at < 0:
+            self._body_at = self._head.find(_BLANK)
+        if self._body_at >= 0:
+            self._body.update(piece[max(0, self._body_at + len(_BLANK) - self._stream.size) :])
 
     async def abort(self) -> None:
         self._in_hand = None
@@ -104,7 +117,7 @@ class Acceptance:
         key = self._key(message_id)
         wanted = [address(one) for one in self._envelope.rcpt_to]
         people = await house.recipients(relay.org_id, wanted)
-        new = await self._new(key, people)
+        new = await self._not_back(key, cover, await self._new(key, people))
         if not new:  # what was said yes to is not refused now, whatever has become of class and recipient since
             await self.abort()
             return Accepted(None, again=True)
@@ -163,6 +176,73 @@ class Acceptance:
         have = await messages.received_by(self._house.db, key)
         return {who: person for who, person in people.items() if person.id not in have}
 
+    # -- graduation: what goes out by the relay while it waits here unread, and may come back
+
+    def _mark(self, cover: Cover, recipient: Address) -> bytes | None:
+        """The keyed hash of what makes it the same mail to the same person; None for a mail that can't be known again."""
+        if not cover.message_id or self._body_at < 0:
+            return None
+        said = encode_fields(cover.message_id.encode(), str(address(cover.sender)).encode(), str(recipient).encode())
+        return self._house.sealer.index(self._relay.org_id, "graduation", said.hex())
+
+    async def _not_back(self, key: bytes, cover: Cover, people: "dict[Address, Person]") -> "dict[Address, Person]":
+        """Without those for whom the relay brings back what went out from here; of these the copy here opens again."""
+        return {who: one for who, one in people.items() if not await self._is_back(key, cover, who, one)}
+
+    async def _is_back(self, key: bytes, cover: Cover, who: Address, person: "Person") -> bool:
+        house, org_id, mark = self._house, self._relay.org_id, self._mark(cover, who)
+        known = await graduations.marked(house.db, org_id, mark) if mark else []
+        for one in known:
+            if not one.left or one.body_hash != self._body.digest() or one.expires_at <= house.source.now():
+                continue
+            if one.state is not DeliveryState.GRADUATED and one.state not in READABLE:
+                continue
+            event = GraduationReturned(
+                at=house.source.now(),
+                who=Who.RELAY,
+                actor=self._relay.id,
+                org_id=org_id,
+                message_id=one.message_id,
+                delivery_id=one.delivery_id,
+                origin=self._envelope.origin,
+                queue_id=self._envelope.queue_id,
+            )
+            try:
+                async with house.db.write(event) as tx:
+                    found = await deliveries.one(tx, one.delivery_id)
+                    still = found is not None and found.state in READABLE
+                    if not (await deliveries.reopen(tx, one.delivery_id) or still):
+                        raise Stale("it ended meanwhile")
+                    await graduations.returned(tx, one.delivery_id, org_id, key, person.id)
+            except (Stale, Duplicate):
+                continue
+            return True
+        return False
+
+    async def _graduates(
+        self, delivery_id: DeliveryId, cover: Cover, who: Address, came: Came, now: datetime
+    ) -> list[Statement]:
+        """The row by which it may go out later: nothing but the verdict brought it here, nothing but the mailbox guards it."""
+        wish, org_id, index = self._wish, self._relay.org_id, self._house.sealer.index
+        found, mark = came.verdict, self._mark(cover, who)
+        judged = came.rule in _JUDGED and found is not None and found.outcome is Outcome.PORTAL
+        guarded = wish.needs is not Assurance.MAILBOX or wish.code_hash is not None or wish.asked.phone is not None
+        fits = self._stream.size <= GRADUATES_BYTES and not self._envelope.smtp_utf8 and self._stopped() is None
+        if mark is None or not (wish.policy.graduate and judged and fits) or guarded or wish.marked:
+            return []
+        if any(one.left for one in await graduations.marked(self._house.db, org_id, mark)):
+            return []  # it has gone out once, and is here again
+        row = graduations.add(
+            delivery_id,
+            org_id,
+            mark=mark,
+            body_hash=self._body.digest(),
+            address_hash=index(org_id, "recipient", str(who)),
+            came_by=came.rule,
+            look_at=now + _FIRST_LOOK,
+        )
+        return [row]
+
     async def _change(self, key: bytes, cover: Cover, people: "dict[Address, Person]") -> Change[MessageAccepted]:
         house, org_id, now = self._house, self._relay.org_id, self._house.source.now()
         wish, finding, stopped = self._wish, self._finding, self._stopped()
@@ -197,6 +277,7 @@ class Acceptance:
             rows += await self._delivery(delivery_id, person.id, key, sender_hash, stopped, now)
             rows += await self._given(delivery_id, person.id, now)
             rows += await self._verdict(delivery_id, came[who], now)
+            rows += await self._graduates(delivery_id, cover, who, came[who], now)
         rows += await self._reports(message_id, cover.message_id, dict(zip(people, ids, strict=True)))
         if wish.thread:
             rows.append(threads.keep(org_id, wish.thread, wish.needs, now))

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from portal.clock import Source
-from portal.db import deliveries, messages, outbox
+from portal.db import deliveries, graduations, messages, outbox
 from portal.db.deliveries import Delivery
 from portal.db.engine import Database, Stale
 from portal.db.tx import WriteTx
@@ -22,7 +22,7 @@ from portal.model.policy import MOST_DAYS
 
 _REFUSED = {
     Step.REVOKE: "It is taken back or destroyed already.",
-    Step.RESTORE: "Only what was taken back can be given back.",
+    Step.RESTORE: "Only what was taken back, or sent on to the mailbox, can be given back.",
     Step.EXPIRE: "It has ended already.",
     Step.EXTEND: "What was taken back, quarantined or destroyed can't be extended.",
 }
@@ -74,8 +74,13 @@ class Lifecycle:
         return await self._change(event, lambda tx: deliveries.end(tx, delivery, DeliveryState.REVOKED, reason[:200]))
 
     async def restore(self, delivery: Delivery, by: By, reason: str) -> bool:
-        """Gives a revoked delivery back, to where it had got to and with the end it had."""
+        """Gives a delivery back that was revoked, or sent on and never came: to where it had got to and with the end it had."""
         state = _allowed(delivery, Step.RESTORE)
+        if delivery.state is DeliveryState.GRADUATED:
+            async with self._db.read() as tx:
+                sent = (await graduations.of(tx, [delivery.id])).get(delivery.id)
+            if sent is None or sent.gone_at is None:
+                raise InputRefused("It is being sent on at this moment. Look again in some minutes.")
         event = DeliveryRestored(**self._facts(delivery, by), reason=reason[:200])
         return await self._change(event, lambda tx: deliveries.bring_back(tx, delivery, state, delivery.expires_at))
 
@@ -127,6 +132,8 @@ class Lifecycle:
 
 def _allowed(delivery: Delivery, step: Step) -> DeliveryState:
     state = after(delivery.state, step, delivery.progress)
+    if state is None and delivery.state is DeliveryState.GRADUATED:
+        raise InputRefused("It was sent on to the recipient's own mailbox. It can only be given back here.")
     if state is None:
         raise InputRefused(_REFUSED.get(step, f"A delivery that is {delivery.state} can't be changed by '{step}'."))
     return state

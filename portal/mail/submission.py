@@ -4,7 +4,8 @@ import asyncio
 import hashlib
 import re
 import ssl
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -15,20 +16,28 @@ from portal.model.errors import RefusesToStart, SubmissionFailed
 
 _TIMEOUT_SECONDS = 60
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
+_BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _ADDRESS = re.compile(r"<?[^\s<>]*@[^\s<>]*>?")
 
 
 class Submission:
-    """See the module. `url` as in PORTAL_SUBMISSION_URL; raises RefusesToStart when it is none.
+    """See the module. `url` as in PORTAL_SUBMISSION_URL, or in the `setting` it is of; raises RefusesToStart when it is none.
 
     `pins` are SHA-256 of public keys (SubjectPublicKeyInfo), 64 hex digits each: the host must have one of them. Then nothing else is
     asked of its certificate (as by DANE-EE with selector SPKI, RFC 7671 5.1), unless `ca` is given too: then both must hold.
     """
 
-    def __init__(self, url: str, ca: Path | None, hostname: str, pins: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        url: str,
+        ca: Path | None,
+        hostname: str,
+        pins: Collection[str] = (),
+        setting: str = "PORTAL_SUBMISSION_URL",
+    ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
-            raise RefusesToStart("PORTAL_SUBMISSION_URL: write it as smtp://user:password@host:587 or smtps://host:465")
+            raise RefusesToStart(f"{setting}: write it as smtp://user:password@host:587 or smtps://host:465")
         self.host = parts.hostname
         self._implicit = parts.scheme == "smtps"
         self._port = parts.port or (465 if self._implicit else 587)
@@ -44,12 +53,26 @@ class Submission:
             self._context.check_hostname = False
             self._context.verify_mode = ssl.CERT_NONE  # the key is checked, before anything is said: _Session
 
-    async def submit(self, mail_from: str, rcpt_to: str, raw: bytes, *, tls_all_the_way: bool = False) -> Submitted:
-        utf8 = not (mail_from.isascii() and rcpt_to.isascii())
+    async def submit(
+        self,
+        mail_from: str,
+        rcpt_to: str,
+        raw: bytes,
+        *,
+        tls_all_the_way: bool = False,
+        also: Sequence[str] = (),
+        whole: bool = False,
+        original: bool = False,
+    ) -> Submitted:
+        if original and (_BARE.search(raw) or not raw.endswith(b"\r\n")):
+            raise SubmissionFailed("the original has lines that SMTP would change", transient=False)
+        utf8 = not (mail_from + rcpt_to + "".join(also)).isascii()
         async with _Translating(), self._session() as client:
             options = ["SMTPUTF8"] if utf8 else []
             if client.supports_extension("8bitmime"):
                 options.append("BODY=8BITMIME")
+            elif original and not raw.isascii():  # RFC 6152 3: it would have to be written anew, and signatures broken
+                raise SubmissionFailed("the submission host takes no 8-bit mail (8BITMIME)", transient=False)
             if tls_all_the_way:
                 if not client.supports_extension("requiretls"):
                     raise SubmissionFailed(
@@ -58,9 +81,11 @@ class Submission:
                     )
                 options.append("REQUIRETLS")
             await client.mail(mail_from, options=options, encoding="utf-8" if utf8 else "ascii")
-            await client.rcpt(rcpt_to, encoding="utf-8" if utf8 else "ascii")
+            encoding = "utf-8" if utf8 else "ascii"
+            await client.rcpt(rcpt_to, encoding=encoding)
+            left_out = [one for one in also if not await _taken(client, one, encoding, whole=whole)]
             reply = await _answer(client, raw)
-            return self._submitted(client, f"{reply.code} {reply.message}")
+            return replace(self._submitted(client, f"{reply.code} {reply.message}"), left_out=tuple(left_out))
 
     async def check(self) -> Submitted:
         async with _Translating(), self._session() as client:
@@ -85,6 +110,17 @@ class Submission:
         return Submitted(self.host, said, one_line(reply))
 
 
+async def _taken(client: aiosmtplib.SMTP, rcpt_to: str, encoding: str, *, whole: bool) -> bool:
+    """Whether the host takes the mail for one more."""
+    try:
+        await client.rcpt(rcpt_to, encoding=encoding)
+    except aiosmtplib.SMTPResponseException as refused:
+        if whole and refused.code < 500:
+            raise
+        return False
+    return True
+
+
 async def _answer(client: aiosmtplib.SMTP, raw: bytes) -> aiosmtplib.SMTPResponse:
     """Sends the mail itself. Raises SubmissionFailed, unclear, when no answer came."""
     try:
@@ -107,6 +143,8 @@ class _Session:
             self._check_key()
         if self._login:
             await self._client.login(*self._login)
+        if self._client.is_ehlo_or_helo_needed:  # what it offers inside TLS: no login has asked
+            await self._client.ehlo()
         return self._client
 
     def _check_key(self) -> None:

@@ -83,7 +83,7 @@ def facts(reader: Reader, target: Target, at: datetime) -> Facts:
     )
 
 
-Reason = Literal["foreign", "expired", "revoked", "disposed", "stopped", "assurance"]
+Reason = Literal["foreign", "expired", "revoked", "disposed", "graduated", "stopped", "assurance"]
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,8 @@ def may_read(reader: Reader, target: Target, purpose: Purpose, now: datetime, pa
         return Deny("revoked")
     if target.state is DeliveryState.DISPOSED:
         return Deny("disposed")
+    if target.state is DeliveryState.GRADUATED:
+        return Deny("graduated")
     if target.state is DeliveryState.EXPIRED or now >= target.expires_at:
         return Deny("expired")
     if reader.assurance < target.needs:

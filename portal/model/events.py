@@ -171,6 +171,8 @@ class PolicySet(Event):
     scan: str = "off"
     previews: bool = True
     receipts: bool = False
+    reply_all: bool = False
+    graduate: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -686,11 +688,16 @@ class OpenFailed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ReplySubmitted(Event):
-    """The recipient sent a reply; it is sealed and queued."""
+    """The recipient sent a reply; it is sealed and queued. `also_to` has keyed hashes: those it goes to besides the sender.
+
+    With `fresh` it is no reply but a message of its own to the organisation, kept beside the delivery.
+    """
 
     reply_id: ReplyId
     attachments: int
     size: int
+    also_to: tuple[str, ...] = ()
+    fresh: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -702,12 +709,13 @@ class ReplyOpened(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ReplyHandedOver(Event):
-    """The submission host took the reply."""
+    """The submission host took the reply. `left_out` counts those besides the sender whose address it refused."""
 
     reply_id: ReplyId
     host: str
     tls: str
     reply: str
+    left_out: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -738,6 +746,45 @@ class FileRefused(Event):
 
 
 # -- scanning
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraduationBegun(Event):
+    """A delivery that waited unread was closed here, for the relay to send: its domain was found safe twice. `rule` decided the later
+    verdict, of which the transcript is kept; `safe_since` is the moment of the earlier one."""
+
+    rule: str
+    safe_since: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraduationOpened(Event):
+    """The worker opened the original of such a delivery, to hand it to the relay."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageGraduated(Event):
+    """The relay took the original, under its sender's address. `host` and `tls` are of the hop to it; `reply` is what it answered."""
+
+    host: str
+    tls: str
+    reply: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraduationFailed(Event):
+    """The relay did not take it, or nobody knows whether it did (`unclear`). `reopened` says that it waits here as before."""
+
+    reason: str
+    reopened: bool
+    unclear: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraduationReturned(Event):
+    """A relay brought back a message that had graduated. It is not stored again: it waits here as before, and stays."""
+
+    queue_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,8 @@ class MailKind(StrEnum):
     """To a sender who asked for it (RFC 8098): a recipient says that she opened the message."""
     NEWS = "news"
     """To a sender who wants it: what happened to her messages."""
+    ONWARD = "onward"
+    """A message that waited here, to its recipient's own mailbox."""
 
 
 _TRIES_FOR = {
@@ -39,6 +41,7 @@ _TRIES_FOR = {
     MailKind.TEXT: timedelta(minutes=10),
     MailKind.NOTICE: timedelta(days=2),
     MailKind.REPLY: timedelta(days=5),
+    MailKind.ONWARD: timedelta(hours=4),
 }
 LEASE = timedelta(minutes=10)
 """A job whose worker died is taken up again after this; so nobody is notified twice within it."""

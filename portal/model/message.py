@@ -2,6 +2,7 @@
 
     held -> noticed -> opened -> replied;   from any of them expired, revoked, disposed;   revoked -> restored, expired -> extended
     quarantined: something harmful was found in it. unscanned -> held, or quarantined: its class shows nothing that was not scanned
+    held, noticed -> graduated: it went to the mailbox itself, by the relay; restored when the relay could not send it
 
 Beside the state stand facts that do not move it: the notice bounced, a machine fetched the link.
 """
@@ -21,6 +22,7 @@ class DeliveryState(StrEnum):
     DISPOSED = "disposed"
     QUARANTINED = "quarantined"
     UNSCANNED = "unscanned"
+    GRADUATED = "graduated"
 
 
 class Step(StrEnum):
@@ -37,6 +39,8 @@ class Step(StrEnum):
     RELEASE = "release"
     """Scanned at last and clean, or let through by an admin."""
     QUARANTINE = "quarantine"
+    GRADUATE = "graduate"
+    """Unread, and the recipient's domain has become safe: the relay is to send it, and the copy here is closed first."""
 
 
 class Stopped(StrEnum):
@@ -46,10 +50,13 @@ class Stopped(StrEnum):
     UNSCANNED = "unscanned"
 
 
-READABLE = frozenset({DeliveryState.HELD, DeliveryState.NOTICED, DeliveryState.OPENED, DeliveryState.REPLIED})
+SEEN = frozenset({DeliveryState.OPENED, DeliveryState.REPLIED})
+"""Opened, and can be read still."""
+READABLE = SEEN | {DeliveryState.HELD, DeliveryState.NOTICED}
 STOPPED = frozenset({DeliveryState.QUARANTINED, DeliveryState.UNSCANNED})
 """Shown to nobody, and nobody but the sender is told."""
-ENDED = frozenset({DeliveryState.EXPIRED, DeliveryState.REVOKED, DeliveryState.DISPOSED})
+UNREAD = frozenset({DeliveryState.HELD, DeliveryState.NOTICED})
+ENDED = frozenset({DeliveryState.EXPIRED, DeliveryState.REVOKED, DeliveryState.DISPOSED, DeliveryState.GRADUATED})
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ def after(state: DeliveryState, step: Step, progress: Progress) -> DeliveryState
             ended = (DeliveryState.EXPIRED, DeliveryState.UNSCANNED)
             return DeliveryState.REVOKED if state in READABLE or state in ended else None
         case Step.RESTORE:
-            return progress.state() if state is DeliveryState.REVOKED else None
+            return progress.state() if state in (DeliveryState.REVOKED, DeliveryState.GRADUATED) else None
         case Step.EXTEND:
             ended = (DeliveryState.EXPIRED, DeliveryState.UNSCANNED)
             return progress.state() if state in READABLE or state in ended else None
@@ -103,5 +110,7 @@ def after(state: DeliveryState, step: Step, progress: Progress) -> DeliveryState
             # Also what an admin let through before a scan of another recipient's found something.
             open_still = state in READABLE or state is DeliveryState.UNSCANNED
             return DeliveryState.QUARANTINED if open_still else None
+        case Step.GRADUATE:
+            return DeliveryState.GRADUATED if state in UNREAD else None
         case Step.DISPOSE:
             return DeliveryState.DISPOSED if state is not DeliveryState.DISPOSED else None

@@ -61,6 +61,10 @@ class Policy:
 
     receipts: bool = False
     """Whether a recipient is asked to send a read receipt (RFC 8098) where the sender wants one."""
+    reply_all: bool = False
+    """Whether a recipient may answer those whom the message names too, of its organisation's own domains (portal/model/reply.py)."""
+    graduate: bool = False
+    """Whether what waits unread may go out by the relay once its recipient's domain has become safe."""
 
     def expires_at(self, accepted_at: datetime) -> datetime:
         return accepted_at + timedelta(days=self.life_days)

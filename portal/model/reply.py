@@ -1,11 +1,16 @@
 """A reply as it is sealed: what was written, to whom it goes, and what it answers."""
 
 import json
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
+from portal.model.parties import address
+
 DRAFT_LIFE = timedelta(days=7)
 """How long an unsent reply is kept after it was last changed; its page says so."""
+MOST_OTHERS = 20
+"""How many besides the sender one reply can go to."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +35,17 @@ class FileLabel:
 
 @dataclass(frozen=True)
 class Written:
-    """What stands in a draft, as it was typed; `formatted` is set when marks such as `**` are to be formatting."""
+    """What stands in a draft, as it was typed; `formatted` is set when marks such as `**` are to be formatting.
+
+    `to_all` says that it is to go to the others of the message too. Who they are is never typed: `others_of`. With `fresh` it is no
+    reply but a message of its own to the organisation, about `subject`.
+    """
 
     text: str
     formatted: bool = False
+    to_all: bool = False
+    fresh: bool = False
+    subject: str = ""
 
     def dump(self) -> bytes:
         return json.dumps(asdict(self), ensure_ascii=False).encode()
@@ -45,7 +57,9 @@ class Written:
 
 @dataclass(frozen=True)
 class ReplyText:
-    """`to` is the sender of the message answered; ids keep their angle brackets (RFC 5322 3.6.4).
+    """`to` is the sender of the message answered (of a new message the organisation's contact), `others` who else (`others_of`).
+
+    Ids keep their angle brackets (RFC 5322 3.6.4).
 
     `text` is what was typed; `html` the same with light formatting (portal/mime/formatted.py), empty where none was asked for.
     """
@@ -58,6 +72,7 @@ class ReplyText:
     text: str
     files: tuple[FileLabel, ...]
     html: str = ""
+    others: tuple[str, ...] = ()
 
     def dump(self) -> bytes:
         return json.dumps(asdict(self), ensure_ascii=False).encode()
@@ -66,7 +81,31 @@ class ReplyText:
     def load(dumped: bytes) -> "ReplyText":
         values = json.loads(dumped)
         files = tuple(FileLabel(**one) for one in values.pop("files"))
-        return ReplyText(**{**values, "references": tuple(values["references"]), "files": files})
+        lists = {name: tuple(values.get(name, ())) for name in ("references", "others")}
+        return ReplyText(**{**values, **lists, "files": files})
+
+
+def others_of(named: Iterable[str], domains: Collection[str], without: Iterable[str]) -> tuple[str, ...]:
+    """Whom a reply may go to besides the sender: of those whom the message names in To and Cc (`Name <address>` or an address, as a
+    Heading has them), at most MOST_OTHERS in one of `domains` and not among `without`, in order and in normal form.
+
+    A header says what its writer likes: only what lies in the organisation's own domains is mailed. Addresses beyond ASCII are left
+    out: a host without SMTPUTF8 (RFC 6531) would refuse the mail, and the sender with it.
+    """
+    never, found = {_normal(one) for one in without}, dict[str, None]()
+    for one in named:
+        known = _normal(one.removesuffix(">").rpartition("<")[2])
+        if known and known.isascii() and known.rpartition("@")[2] in domains and known not in never:
+            found[known] = None
+    return tuple(found)[:MOST_OTHERS]
+
+
+def _normal(text: str) -> str:
+    """An address in normal form; empty when it is none."""
+    try:
+        return str(address(text))
+    except ValueError:
+        return ""
 
 
 def reply_subject(subject: str) -> str:

@@ -10,6 +10,7 @@ from portal.db.overview import Line, Wanted
 from portal.db.staff import Member
 from portal.model.ids import JobId
 from portal.model.mails import MailKind
+from portal.model.message import DeliveryState
 from portal.model.notice import NewsPayload
 from portal.model.parties import address
 from portal.sealing import Field
@@ -87,6 +88,6 @@ def _happened(one: Delivery, since: datetime, now: datetime) -> list[tuple[str, 
         "bounced": one.bounced_at,
         "not-noticed": one.notice_failed_at,
         "asked": one.asked_at,
-        "ended": one.ended_at,
+        "graduated" if one.state is DeliveryState.GRADUATED else "ended": one.ended_at,
     }
     return [(what, at) for what, at in moments.items() if at and since < at <= now]

@@ -92,6 +92,8 @@ class Classes:
             scan=policy.scan.value,
             previews=policy.previews,
             receipts=policy.receipts,
+            reply_all=policy.reply_all,
+            graduate=policy.graduate,
         )
         try:
             async with self._db.write(event) as changed:

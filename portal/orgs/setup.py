@@ -60,10 +60,27 @@ class Setup:
         classes = Classes(self._db, self._source, self._by)
         await classes.set(organisation.id, Policy(PolicyId(""), organisation.id, DEFAULT_CLASS, 0))
 
+    async def _contact(self, org: Organisation, text: str) -> str:
+        """Raises InputRefused: what people write goes to the organisation's own mail hosts, and to no path of the portal."""
+        try:
+            found = address(text)
+        except ValueError:
+            raise InputRefused("This is no mail address.", "contact") from None
+        async with self._db.read() as tx:
+            own = found.domain in await orgs.domains(tx, org.id)
+        if not own:
+            raise InputRefused("That is not in a sender domain of this organisation. Add the domain first.", "contact")
+        if str(found) == org.mail_from.lower():
+            raise InputRefused("Notices come from this address. Choose one that somebody reads.", "contact")
+        return str(found)
+
     async def present(self, org: Organisation, values: Mapping[str, object]) -> None:
-        """Changes how an organisation presents itself: name, address, phone, language, mail_from, accent, logo, device_bound."""
+        """Changes how an organisation presents itself: name, address, phone, language, mail_from, accent, logo, device_bound,
+        contact."""
         if "mail_from" in values:
             check_mail_from(str(values["mail_from"]))
+        if values.get("contact"):
+            values = {**values, "contact": await self._contact(org, str(values["contact"]))}
         if values.get("host"):
             values = {**values, "host": own_host(str(values["host"]))}
         if "notice_words" in values:

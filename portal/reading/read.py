@@ -43,6 +43,8 @@ class SentReply:
     at: datetime
     state: str
     text: ReplyText
+    left_out: int
+    fresh: bool
 
 
 @dataclass(frozen=True)
@@ -352,4 +354,4 @@ async def _cover(opened: Opened, sealed: bytes | None) -> Cover:
 
 async def _reply(opened: Opened, reply: replies.Reply) -> SentReply:
     text = ReplyText.load(await opened.read(Kind.TEXT, reply.text_sealed or b""))
-    return SentReply(reply.id, reply.submitted_at or reply.begun_at, reply.state, text)
+    return SentReply(reply.id, reply.submitted_at or reply.begun_at, reply.state, text, reply.left_out, reply.fresh)

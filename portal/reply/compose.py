@@ -6,7 +6,7 @@ The text and each attachment has a DEK of its own, granted to the recipient (a c
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from portal.clock import Source
 from portal.db import deliveries, orgs, outbox, replies, views
@@ -15,6 +15,7 @@ from portal.db.hot import Statement
 from portal.mime import Renderer
 from portal.mime.cover import Cover
 from portal.mime.names import safe_name, sniffed
+from portal.mime.words import plain
 from portal.model.access import Access, Deny, Purpose, Reader, facts, may_read
 from portal.model.errors import (
     AssuranceNeeded,
@@ -33,13 +34,15 @@ from portal.model.errors import (
     StorageAway,
     TooManyDrafts,
     TooManyFiles,
+    TooManyTries,
     UploadOffset,
 )
 from portal.model.events import FileRefused, ReadDenied, ReplySubmitted, ScanOpened, Who
-from portal.model.ids import BlobKey, DeliveryId, ReplyId
+from portal.model.ids import BlobKey, DeliveryId, OrgId, ReplyId
 from portal.model.mails import MailKind
+from portal.model.message import SEEN
 from portal.model.policy import Scan as ScanClass
-from portal.model.reply import FileLabel, ReplyText, Written, reply_subject
+from portal.model.reply import FileLabel, ReplyText, Written, others_of, reply_subject
 from portal.reply.uploads import IDLE, LEFT_LYING, Begun, Upload, Uploads
 from portal.scan import Finding, Scan, Scanner, Verdict
 from portal.sealing import Field, GrantFor, Holder, Kind, add_grant
@@ -52,6 +55,11 @@ MAX_DRAFTS = 5
 """Drafts that one delivery may have. One more is refused, never an older one dropped for it: the page of that one may be open
 still, with files somebody sent and words that would go without them. Who is refused has lost nothing and is told what to do;
 words alone can always be sent, and the sweep takes what was left lying (portal/lifecycle/dispose.py)."""
+MAX_SUBJECT = 200
+MOST_A_DAY = 20
+"""New messages to an organisation are refused once a person has sent so much, replies too, within 24 hours."""
+MOST_SHOWN = 10
+_DAY = timedelta(days=1)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -65,6 +73,17 @@ class ReplyLimits:
 
 Seen = frozenset[str]
 """The versions of a draft that its writer's page may rely on: the one it was shown, and those it sent since without an answer."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The message that is answered: its cover, and who besides its sender the answer may go to (none where its class says so).
+
+    None is the cover of what answers nothing: a new message to the organisation.
+    """
+
+    cover: Cover | None
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,7 +116,10 @@ class Compose:
         renderer: Renderer,
         wake: Callable[[], None],
         scanner: Scanner | None = None,
+        own_domain: str = "",
     ) -> None:
+        """`own_domain` is that of the paths on which mail comes back to the portal: no answer goes there."""
+        self._own_domain = own_domain
         self._scanner = scanner
         self.limits = limits
         self._renderer, self._uploads = renderer, Uploads()
@@ -105,15 +127,31 @@ class Compose:
         self._source: Source = sealer.source
         self._wake = wake
 
-    async def answered(self, reader: Reader, delivery_id: DeliveryId) -> Cover:
+    async def place(self, reader: Reader) -> DeliveryId | None:
+        """Beside which of her messages a new one of hers to the organisation is kept; None where she can't write one."""
+        if await self._contact(reader.org_id) is None:
+            return None
+        async with self._db.read() as tx:
+            return await replies.place(tx, reader.org_id, reader.recipient_id, self._source.now())
+
+    async def written(self, reader: Reader) -> list[replies.Reply]:
+        """Her own new messages, sent or begun; nothing of them is opened."""
+        async with self._db.read() as tx:
+            return await replies.fresh(tx, reader.org_id, reader.recipient_id, self._source.now(), MOST_SHOWN)
+
+    async def answered(self, reader: Reader, delivery_id: DeliveryId, *, fresh: bool = False) -> Answered:
         """The heading of the message to be answered, for the page; that is a view, and on record.
 
-        Raises NotFound, NoLongerReadable (also when it may not be answered).
+        With `fresh` nothing is answered, and nothing opened. Raises NotFound, NoLongerReadable (also when it may not be answered).
         """
-        cover, _ = await self._opened(reader, delivery_id, None)
-        return cover
+        if fresh:
+            _, stored = await self._allowed(reader, delivery_id)
+            await self._free(stored)
+            return Answered(None)
+        answered, _ = await self._opened(reader, delivery_id, None)
+        return answered
 
-    async def resumed(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId) -> tuple[Cover, Draft]:
+    async def resumed(self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId) -> tuple[Answered, Draft]:
         """The heading and a draft of the answer to it: one view, on record. Raises NotFound, also when it was sent; else as above."""
         for again in (True, True, False):
             await self._draft(reader, delivery_id, reply_id)
@@ -122,14 +160,14 @@ class Compose:
             if draft is None:
                 raise NotFound("no such draft")
             try:
-                cover, typed = await self._opened(reader, delivery_id, draft)
+                answered, typed = await self._opened(reader, delivery_id, draft)
             except (ContentDamaged, NoLongerReadable):
                 async with self._db.read() as tx:
                     found = await replies.one(tx, reply_id)
                 if again and found != draft:  # saved between the look at the row and at its grant
                     continue
                 raise
-            return cover, Draft(draft.id, draft.version or "", typed)
+            return answered, Draft(draft.id, draft.version or "", typed)
         raise AssertionError("unreachable")
 
     async def crowded(self, delivery_id: DeliveryId) -> bool:
@@ -157,9 +195,10 @@ class Compose:
         Raises DraftChanged when the draft has a version that is not in `seen`, TooManyDrafts, InputRefused, NotFound (also when it
         was sent), NoLongerReadable.
         """
-        draft = await self._draft(reader, delivery_id, reply_id, below=below)
+        draft = await self._draft(reader, delivery_id, reply_id, fresh=typed.fresh, below=below)
         if not below:
             _check_text(typed.text)
+        typed = replace(typed, subject=plain(typed.subject, MAX_SUBJECT))
         container = self._sealer.container(draft.org_id, draft.id)
         sealed = container.seal(Kind.DRAFT, typed.dump()) if typed.text.strip() else None
         holder = Holder(GrantFor.DELIVERY, draft.delivery_id, reader.recipient_id)
@@ -175,7 +214,7 @@ class Compose:
                     raise NotFound("the draft was sent already")
                 if held and held.version and held.version not in seen:
                     raise DraftChanged("This reply was changed in another window.", "text")
-                await replies.save(tx, held or draft, version, sealed, allowed, now)
+                await replies.save(tx, held or draft, version, sealed, allowed, now, fresh=typed.fresh)
         except Duplicate:
             raise NotFound("the id is something else's") from None
         return True
@@ -207,13 +246,15 @@ class Compose:
         name: str,
         declared: str,
         pieces: AsyncIterator[bytes],
+        *,
+        fresh: bool = False,
     ) -> FileLabel:
         """Seals one attachment as it arrives, past the virus scanner where there is one. Nothing of it is kept when it raises:
         BodyTooLarge, TooManyFiles, TooManyDrafts, FileInfected, and FileUnscanned where the class takes none unscanned.
 
         The first file begins a draft: its id was made with the page.
         """
-        upload = await self.begin(reader, delivery_id, reply_id, name, declared, None)
+        upload = await self.begin(reader, delivery_id, reply_id, name, declared, None, fresh=fresh)
         try:
             label = await self._append(reader, upload, 0, pieces, complete=True)
         except BaseException:
@@ -223,10 +264,18 @@ class Compose:
         return label
 
     async def begin(
-        self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, name: str, declared: str, length: int | None
+        self,
+        reader: Reader,
+        delivery_id: DeliveryId,
+        reply_id: ReplyId,
+        name: str,
+        declared: str,
+        length: int | None,
+        *,
+        fresh: bool = False,
     ) -> Upload:
         """Begins an upload that can be gone on with; `length` is what its sender says it will be. Raises as `attach`."""
-        draft = await self._draft(reader, delivery_id, reply_id)
+        draft = await self._draft(reader, delivery_id, reply_id, fresh=fresh)
         async with self._db.read() as tx:
             have = await replies.files(tx, reply_id)
             _place(draft, await replies.drafts(tx, delivery_id))
@@ -234,7 +283,7 @@ class Compose:
         await self._uploads.make_way(reader.recipient_id, self._source.now() - LEFT_LYING)
         file_id = self._source.new_id()
         container = self._sealer.container(draft.org_id, file_id)
-        begun = Begun(file_id, reader.recipient_id, delivery_id, reply_id, name, declared, length)
+        begun = Begun(file_id, reader.recipient_id, delivery_id, reply_id, name, declared, length, fresh)
         stream = await container.stream(Kind.PART, file_id)
         upload = Upload(begun, container, stream, await self._scan(draft), self._source.now)
         try:
@@ -318,27 +367,35 @@ class Compose:
     ) -> Receipt:
         """Seals the text and queues the reply. Raises InputRefused (DraftChanged when the draft has a version that is not in `seen`),
         FilesUnscanned and FileInfected where the class has come to require a scan, NotFound (also when it was sent already),
-        NoLongerReadable."""
+        NoLongerReadable; and TooManyTries for new messages, MOST_A_DAY in a day."""
         draft = await self._draft(reader, delivery_id, reply_id)
         written = _line_ends(typed.text).strip()
         labels = await self._fit_to_send(reader, draft)
-        async with self._db.read() as tx:
-            recipient = await deliveries.recipient_of(tx, delivery_id)
-        assert recipient is not None
         if not written and not labels:
             raise ReplyEmpty("Write your reply, or add a file.", "text")
         _check_text(written)
         html = await self._renderer.formatted(written, reader.recipient_id) if typed.formatted and written else ""
-        cover = await self.answered(reader, delivery_id)
-        author = await self._fields.open(
-            recipient.org_id, recipient.id, "address", Field(recipient.epoch_id, recipient.address_sealed)
-        )
-        thread = (*cover.references, cover.message_id) if cover.message_id else cover.references
-        subject = reply_subject(cover.heading.subject)
-        reply = ReplyText(
-            cover.sender, author.decode(), subject, cover.message_id, thread, written, tuple(labels), html
-        )
-        await self._send(reader, draft, reply, seen)
+        reply = ReplyText("", await self._address(delivery_id), "", "", (), written, tuple(labels), html)
+        if typed.fresh:
+            subject = plain(typed.subject, MAX_SUBJECT)
+            if not subject:
+                raise InputRefused("Say what it is about.", "subject")
+            _, stored = await self._allowed(reader, delivery_id)
+            reply = replace(reply, to=await self._free(stored), subject=subject)
+        else:
+            answered = await self.answered(reader, delivery_id)
+            cover = answered.cover
+            assert cover is not None
+            thread = (*cover.references, cover.message_id) if cover.message_id else cover.references
+            reply = replace(
+                reply,
+                to=cover.sender,
+                subject=reply_subject(cover.heading.subject),
+                in_reply_to=cover.message_id,
+                references=thread,
+                others=answered.others if typed.to_all else (),
+            )
+        await self._send(reader, draft, reply, seen, fresh=typed.fresh)
         self._wake()
         return Receipt(reply_id, reply)
 
@@ -346,7 +403,7 @@ class Compose:
 
     async def _opened(
         self, reader: Reader, delivery_id: DeliveryId, draft: replies.Reply | None
-    ) -> tuple[Cover, Written]:
+    ) -> tuple[Answered, Written]:
         access, stored = await self._allowed(reader, delivery_id)
         sealed = draft.text_sealed if draft else None
         try:
@@ -356,7 +413,45 @@ class Compose:
         if stored.heading_sealed is None:
             raise NoLongerReadable("disposed")
         typed = Written.load(await found[0].read(Kind.DRAFT, sealed)) if sealed else Written("")
-        return Cover.load(await opened.read(Kind.HEADING, stored.heading_sealed)), typed
+        if draft and draft.fresh:
+            return Answered(None), replace(typed, fresh=True)
+        cover = Cover.load(await opened.read(Kind.HEADING, stored.heading_sealed))
+        return Answered(cover, await self._others(access, cover)), typed
+
+    async def _contact(self, org_id: OrgId) -> str | None:
+        """Where new messages of an organisation's recipients go; None where it takes none, or not in a domain of its own any more."""
+        async with self._db.read() as tx:
+            organisation = await orgs.by_id(tx, org_id)
+            contact = organisation.contact if organisation else None
+            own = contact is not None and contact.rpartition("@")[2] in await orgs.domains(tx, org_id)
+        return contact if own else None
+
+    async def _free(self, stored: views.Stored) -> str:
+        """Where a new message goes that is kept beside this delivery. Raises NotFound where none is taken, and beside what its reader
+        has never opened."""
+        contact = await self._contact(stored.target.org_id)
+        if contact is None or stored.target.state not in SEEN:
+            raise NotFound("no new message can be kept here")
+        return contact
+
+    async def _others(self, access: Access, cover: Cover) -> tuple[str, ...]:
+        target = access.target
+        async with self._db.read() as tx:
+            if not await orgs.reply_all_of_message(tx, target.message_id):
+                return ()
+            organisation = await orgs.by_id(tx, target.org_id)
+            domains = set(await orgs.domains(tx, target.org_id)) - {self._own_domain}
+        assert organisation is not None
+        never = (cover.sender, organisation.mail_from, await self._address(target.delivery_id))
+        return others_of((*cover.heading.to, *cover.heading.cc), domains, never)
+
+    async def _address(self, delivery_id: DeliveryId) -> str:
+        """The address that a delivery is for."""
+        async with self._db.read() as tx:
+            recipient = await deliveries.recipient_of(tx, delivery_id)
+        assert recipient is not None
+        field = Field(recipient.epoch_id, recipient.address_sealed)
+        return (await self._fields.open(recipient.org_id, recipient.id, "address", field)).decode()
 
     async def _writable(self, reader: Reader, delivery_id: DeliveryId) -> views.Stored:
         """As `_allowed`, also below the level that reading asks for: what is sealed there opens at that level only."""
@@ -399,14 +494,19 @@ class Compose:
         return AssuranceNeeded(deny.reason) if deny.reason == "assurance" else NoLongerReadable(deny.reason)
 
     async def _draft(
-        self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, *, below: bool = False
+        self, reader: Reader, delivery_id: DeliveryId, reply_id: ReplyId, *, fresh: bool = False, below: bool = False
     ) -> replies.Reply:
-        """A draft of this delivery, or what it will be once it is begun. Raises NotFound: another's, or sent already."""
+        """A draft of this delivery, or what it will be once it is begun. Raises NotFound: another's, or sent already; with `fresh`
+        also as `_free`."""
         stored = await self._writable(reader, delivery_id) if below else (await self._allowed(reader, delivery_id))[1]
+        if fresh:
+            await self._free(stored)
         async with self._db.read() as tx:
             reply = await replies.one(tx, reply_id)
         target, now = stored.target, self._source.now()
-        draft = replies.Reply(reply_id, target.org_id, target.message_id, delivery_id, "draft", None, 0, now, now)
+        draft = replies.Reply(
+            reply_id, target.org_id, target.message_id, delivery_id, "draft", None, 0, now, now, fresh=fresh
+        )
         if _over(draft, reply):
             raise NotFound("no such draft")
         return reply or draft
@@ -525,13 +625,13 @@ class Compose:
         """Makes a whole upload a file of its draft."""
         begun, stream = upload.begun, upload.stream
         upload.over = True
-        draft = await self._draft(reader, begun.delivery_id, begun.reply_id)
+        draft = await self._draft(reader, begun.delivery_id, begun.reply_id, fresh=begun.fresh)
         clean = await self._check_scan(reader, draft, upload.scan)
         await stream.commit()
         name = safe_name(begun.name, str(before + 1), begun.declared)
         label = FileLabel(begun.id, name, sniffed(upload.head), stream.size, upload.digest.hexdigest(), clean)
         try:
-            draft = await self._draft(reader, begun.delivery_id, begun.reply_id)
+            draft = await self._draft(reader, begun.delivery_id, begun.reply_id, fresh=begun.fresh)
             await self._keep(reader, draft, upload.container, stream.key, label)
         except PortalError:
             await self._sealer.blobs.delete(stream.key)
@@ -569,7 +669,7 @@ class Compose:
         except TooManyFiles:
             return False
 
-    async def _send(self, reader: Reader, draft: replies.Reply, reply: ReplyText, seen: Seen) -> None:
+    async def _send(self, reader: Reader, draft: replies.Reply, reply: ReplyText, seen: Seen, *, fresh: bool) -> None:
         now = self._source.now()
         container = self._sealer.container(draft.org_id, draft.id)
         sealed = container.seal(Kind.TEXT, reply.dump())
@@ -577,7 +677,12 @@ class Compose:
         stored = await views.stored(self._db, draft.delivery_id)
         assert stored is not None
         event = ReplySubmitted(
-            **facts(reader, stored.target, now), reply_id=draft.id, attachments=len(reply.files), size=size
+            **facts(reader, stored.target, now),
+            reply_id=draft.id,
+            attachments=len(reply.files),
+            size=size,
+            also_to=tuple(self._sealer.index(draft.org_id, "recipient", one).hex() for one in reply.others),
+            fresh=fresh,
         )
         allowed = await self._grants(reader, draft, container)
         try:
@@ -592,9 +697,11 @@ class Compose:
                     raise FilesChanged("What is asked of files changed meanwhile. Send the reply once more.", "files")
                 if _over(draft, held) or not (held or await replies.begin(tx, draft)):
                     raise NotFound("the draft was sent already")
+                if fresh:
+                    _check_often(await replies.sent_since(tx, reader.recipient_id, now - _DAY), now)
                 if not await replies.submit(tx, held or draft, sealed, size, allowed):
                     raise NotFound("the draft was sent already")
-                if not await deliveries.replied(tx, draft.delivery_id):
+                if not fresh and not await deliveries.replied(tx, draft.delivery_id):
                     raise NoLongerReadable("it ended while the reply was being written")
                 await outbox.enqueue(tx, self._job(draft))
         except Duplicate:
@@ -605,6 +712,12 @@ class Compose:
         return outbox.job_for(
             self._source.new_id(), draft.org_id, MailKind.REPLY, draft.delivery_id, now, subject_id=draft.id
         )
+
+
+def _check_often(sent: list[datetime], now: datetime) -> None:
+    """Raises TooManyTries for one message more than a day may have."""
+    if len(sent) >= MOST_A_DAY:
+        raise TooManyTries("too many messages in a day", sent[-MOST_A_DAY] + _DAY - now)
 
 
 def _line_ends(text: str) -> str:

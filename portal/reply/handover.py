@@ -1,5 +1,7 @@
 """Hands a reply to the sender's own mailbox, through the submission host and over TLS, in the thread it belongs to.
 
+Where it goes to others of the message too, they get the same mail in the same transaction: one hop, one rule for all.
+
 Built by the email library, parsed again and checked before it goes: exactly the fields that were meant, each once, and the words
 as they were typed, beside them the same with light formatting where it was asked for; of the message answered its subject alone. The
 Message-ID is made from the reply's id, so that a reply handed over twice (the answer was lost) is known by its reader's mail program.
@@ -8,7 +10,7 @@ Message-ID is made from the reply's id, so that a reply handed over twice (the a
 from email import message_from_bytes, policy
 from email.headerregistry import Address as HeaderAddress
 from email.message import EmailMessage, Message
-from email.utils import format_datetime
+from email.utils import format_datetime, getaddresses
 
 from portal.clock import Source
 from portal.db import outbox, replies
@@ -25,11 +27,13 @@ from portal.sealing import Kind
 from portal.sealing.open import Opened, Opener
 
 _FIELDS = {
-    "From", "To", "Reply-To", "Subject", "Date", "Message-ID", "In-Reply-To", "References", "Content-Type",
+    "From", "To", "Cc", "Reply-To", "Subject", "Date", "Message-ID", "In-Reply-To", "References", "Content-Type",
     "Content-Transfer-Encoding", "MIME-Version",
 }  # fmt: skip
 _PART_FIELDS = {"Content-Type", "Content-Transfer-Encoding", "Content-Disposition", "MIME-Version"}
 _NEXT_LINE = "\r\n "
+_TRIES_FOR_ALL = 6
+"""So often, over some ten minutes, it is tried to reach everybody at once; then whoever is refused for now is left out."""
 
 
 class Handover:
@@ -52,15 +56,17 @@ class Handover:
         text = ReplyText.load(await opened[0].read(Kind.TEXT, reply.text_sealed))
         contents = {file.id: await _whole(one, file) for one, file in zip(opened[1:], files, strict=True)}
         raw = build(text, contents, organisation, f"<{reply_id}@{self._domain}>", format_datetime(self._source.now()))
-        return await self._mailer.submit(organisation.mail_from, text.to, raw)
+        whole = job.attempts < _TRIES_FOR_ALL
+        return await self._mailer.submit(organisation.mail_from, text.to, raw, also=text.others, whole=whole)
 
     async def handed_over(self, job: outbox.Job, submitted: Submitted) -> None:
         reply = await self._reply(job)
         host, tls, said = submitted.host, submitted.tls, submitted.reply
-        event = ReplyHandedOver(**self._facts(job, reply), reply_id=reply.id, host=host, tls=tls, reply=said)
+        facts, left_out = self._facts(job, reply), len(submitted.left_out)
+        event = ReplyHandedOver(**facts, reply_id=reply.id, host=host, tls=tls, reply=said, left_out=left_out)
         async with self._db.write(event) as tx:
             if await outbox.settle(tx, job, outbox.Settled("done", event.at, host, tls, said)):
-                await replies.settle(tx, reply.id, "handed-over")
+                await replies.settle(tx, reply.id, "handed-over", left_out)
 
     async def failed(self, job: outbox.Job, error: Exception) -> None:
         reply = await self._reply(job)
@@ -125,6 +131,8 @@ def _mail(
     mail["From"] = HeaderAddress(f"{text.author} via {organisation.name}", ours.local, ours.domain)
     mail["Reply-To"] = HeaderAddress("", author.local, author.domain)
     mail["To"] = HeaderAddress("", *text.to.rsplit("@", 1))
+    if text.others:
+        mail["Cc"] = [HeaderAddress("", *one.rsplit("@", 1)) for one in text.others]
     mail["Subject"] = undecoded(text.subject)
     mail["Date"] = date
     mail["Message-ID"] = message_id
@@ -143,6 +151,8 @@ def _check(raw: bytes, text: ReplyText) -> None:
     exact = len(names) == len(set(names)) and set(names) <= _FIELDS
     if not exact or mail.get("In-Reply-To", "") != text.in_reply_to or said != list(text.references):
         raise SubmissionFailed("the reply came out with fields that were not meant", transient=False)
+    if [one for _, one in getaddresses(mail.get_all("Cc", []))] != list(text.others):
+        raise SubmissionFailed("the reply came out to people who were not meant", transient=False)
     parts = [one for one in mail.walk() if not one.is_multipart()]
     if any(set(one.keys()) - _PART_FIELDS for one in parts if one is not mail):
         raise SubmissionFailed("the reply came out with parts that were not meant", transient=False)

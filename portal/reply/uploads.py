@@ -41,6 +41,7 @@ class Begun:
     name: str
     declared: str
     length: int | None
+    fresh: bool = False
 
 
 class Upload:

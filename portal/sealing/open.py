@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from portal.blobs import BlobReader, BlobStore
 from portal.clock import Source
-from portal.db import views
+from portal.db import graduations, views
 from portal.db.engine import Database
 from portal.db.grants import EPOCH, FOR_READER
 from portal.envelope import Damaged, RandomReader, open_sealed
@@ -23,6 +23,7 @@ from portal.model.errors import ContentDamaged, NoLongerReadable, NotFound, Port
 from portal.model.events import (
     AttachmentOpened,
     Event,
+    GraduationOpened,
     InboxListed,
     InboxSearched,
     MessageOpened,
@@ -166,7 +167,7 @@ class EpochKeys:
 
 
 class Opener:
-    """See the module. Holds the Unwrapper; handed to reading (web) and to reply hand-over (worker) only."""
+    """See the module. Holds the Unwrapper; handed to reading (web), and to replies, rescans and graduation (worker) only."""
 
     def __init__(self, db: Database, blobs: BlobStore, epochs: EpochKeys, source: Source) -> None:
         self._db, self._blobs, self._epochs, self._source = db, blobs, epochs, source
@@ -217,6 +218,15 @@ class Opener:
         holder = Holder(GrantFor.DELIVERY, event.delivery_id, recipient_id)
         if event.file is not None:
             return await self._unwrapped(event, event.org_id, event.file, holder, frozenset({Kind.PART}), event.file)
+        return await self._unwrapped(event, event.org_id, event.message_id, holder, frozenset({Kind.ORIGINAL}), None)
+
+    async def for_graduation(self, event: GraduationOpened, recipient_id: RecipientId) -> Opened:
+        """Opens the original of a delivery that goes out by the relay. Raises as `open`; Stale when it was given back meanwhile."""
+        assert event.org_id is not None
+        assert event.message_id is not None
+        assert event.delivery_id is not None
+        await self._db.commit(graduations.opened(event))
+        holder = Holder(GrantFor.DELIVERY, event.delivery_id, recipient_id)
         return await self._unwrapped(event, event.org_id, event.message_id, holder, frozenset({Kind.ORIGINAL}), None)
 
     async def _listed_one(self, access: Access, event: Event) -> Opened | None:

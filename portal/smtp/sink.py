@@ -36,13 +36,15 @@ class Caught:
 
 
 class Sink:
-    """The mailbox. With `refuse_with` (such as "451 4.7.1 later") each RCPT, or each message's end, is so answered."""
+    """The mailbox. With `refuse_with` (such as "451 4.7.1 later") each RCPT, or each message's end, is so answered; with `refuse_for`
+    RCPT of these addresses alone."""
 
     def __init__(self, login: tuple[str, str] | None, keep: int, taken: Callable[[Caught], None] | None) -> None:
         self.login = login
         self._taken = taken
         self.refuse_with: str | None = None
         self.refuse_at: Literal["RCPT", "DATA"] = "RCPT"
+        self.refuse_for: frozenset[str] = frozenset()
         self.messages: deque[Caught] = deque(maxlen=keep)
         self._arrived = asyncio.Condition()
         self._listeners: Listeners | None = None
@@ -159,7 +161,8 @@ class _SinkSession(Wire):
         if self._mail_from is None:
             raise Refused(replies.OUT_OF_ORDER)
         recipient = parse_recipient(argument, smtp_utf8=self._smtp_utf8)
-        if self._sink.refuse_with and self._sink.refuse_at == "RCPT":
+        meant = not self._sink.refuse_for or recipient.address in self._sink.refuse_for
+        if self._sink.refuse_with and self._sink.refuse_at == "RCPT" and meant:
             await self.say(self._sink.refuse_with)
             return
         self._rcpt_to.append(recipient.address)

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from portal.db.audit import Seen
+from portal.db.replies import Reply
 from portal.mime import Card, Event, Heading, Part, Report
 from portal.mime.formatted import harmless
 from portal.mime.names import preview_type
@@ -95,6 +96,18 @@ class Answer:
     html: Markup | None = None
     to: str = ""
     subject: str = ""
+    others: Sequence[str] = ()
+    left_out: int = 0
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class WrittenLine:
+    """A new message to the organisation, sent or begun."""
+
+    at: datetime
+    state: str
+    href: str
 
 
 @dataclass(frozen=True)
@@ -136,7 +149,19 @@ async def inbox(visit: Visit) -> Response:
     lines, next_id = await visit.site.reading.inbox(reader, DeliveryId(before) if is_id(before) else None)
     next_href = f"/inbox?before={next_id}" if next_id else None
     items = [_item(one, visit) for one in lines]
-    return visit.page("inbox", items=items, next_href=next_href, found=None, typed="", error=None)
+    place, written = None, []
+    if before == "":
+        place, written = await visit.site.compose.place(reader), await visit.site.compose.written(reader)
+    return visit.page(
+        "inbox",
+        items=items,
+        next_href=next_href,
+        found=None,
+        typed="",
+        error=None,
+        write_href=f"/messages/{place}/reply?new=yes" if place else None,
+        written=[_written(one) for one in written],
+    )
 
 
 async def search(visit: Visit) -> Response:
@@ -159,6 +184,8 @@ async def search(visit: Visit) -> Response:
         items=[_item(one, visit) for one in found.lines] if found else [],
         next_href=None,
         found=found,
+        write_href=None,
+        written=[],
         typed=typed[:MOST_CHARS],
         error=wrong,
         here="/inbox",
@@ -166,6 +193,11 @@ async def search(visit: Visit) -> Response:
     if status == 429:
         page.headers["retry-after"] = str(math.ceil(WAIT_SECONDS))
     return page
+
+
+def _written(one: Reply) -> WrittenLine:
+    way = "reply" if one.state == "draft" else "replies"
+    return WrittenLine(one.submitted_at or one.begun_at, one.state, f"/messages/{one.delivery_id}/{way}/{one.id}")
 
 
 def _item(one: InboxLine, visit: Visit) -> Item:
@@ -208,7 +240,7 @@ async def message(visit: Visit) -> Response:
         said=_said(view, ""),
         enclosed=_enclosed(view, base),
         problems=view.rendition.problems,
-        replies=[answer(one, base) for one in view.replies],
+        replies=[answer(one, base) for one in view.replies if not one.fresh],
         reply_href=f"{base}/reply" if view.stored.reply_allowed else None,
         drafts=[Unsent(at, f"{base}/reply/{one}") for one, at in view.drafts if view.stored.reply_allowed],
         print_href=f"{base}/print",
@@ -282,7 +314,9 @@ def answer(reply: SentReply, base: str) -> Answer:
     ]
     said = reply.text
     html = Markup(said.html) if harmless(said.html) and said.html else None  # noqa: S704 - few tags, and looked at once more
-    return Answer(reply.at, said.text, parts, reply.state, html, said.to, said.subject)
+    return Answer(
+        reply.at, said.text, parts, reply.state, html, said.to, said.subject, said.others, reply.left_out, reply.fresh
+    )
 
 
 def _history(view: View, people: Mapping[str, str]) -> list[Entry]:
@@ -311,7 +345,9 @@ async def ended(visit: Visit) -> Response:
     if stored is None:
         raise NotFound("not the reader's")
     state = stored.target.state
-    reason = state.value if state in (DeliveryState.REVOKED, DeliveryState.DISPOSED) else "expired"
+    reason = (
+        state.value if state in (DeliveryState.REVOKED, DeliveryState.DISPOSED, DeliveryState.GRADUATED) else "expired"
+    )
     ask = reason != "disposed" and stored.asked_at is None
     href = f"/messages/{wanted}/ask" if ask else None
     return visit.page("ended", status=410, reason=reason, ask_href=href, asked_at=stored.asked_at, subject="")
@@ -395,7 +431,7 @@ async def printed(visit: Visit) -> Response:
         "text": view.rendition.text,
         "org": visit.organisation(),
         "parts": view.rendition.parts,
-        "replies": [answer(one, f"/messages/{wanted}") for one in view.replies],
+        "replies": [answer(one, f"/messages/{wanted}") for one in view.replies if not one.fresh],
         "sent_at": view.cover.heading.sent_at or view.stored.accepted_at,
         "said": _said(view, ""),
         "enclosed": _enclosed(view, ""),
@@ -418,7 +454,7 @@ async def exported(visit: Visit) -> Response:
         "enclosed": view.rendition.enclosed,
         "org": visit.organisation(),
         "parts": view.rendition.parts,
-        "replies": [answer(one, f"/messages/{wanted}") for one in view.replies],
+        "replies": [answer(one, f"/messages/{wanted}") for one in view.replies if not one.fresh],
         "sent_at": view.cover.heading.sent_at or view.stored.accepted_at,
         "printed_at": visit.site.source.now(),
     }

@@ -9,7 +9,6 @@ from urllib.parse import unquote
 from markupsafe import Markup
 from starlette.responses import Response
 
-from portal.mime.cover import Cover
 from portal.mime.formatted import REFUSED
 from portal.model.access import Purpose, Reader
 from portal.model.assurance import MAILBOX
@@ -35,6 +34,7 @@ from portal.model.errors import (
 )
 from portal.model.ids import DeliveryId, ReplyId, is_id
 from portal.model.reply import DRAFT_LIFE, FileLabel, Written
+from portal.reply.compose import Answered
 from portal.signin import Whose
 from portal.signin.links import Door
 from portal.web import sentences
@@ -79,12 +79,14 @@ class Typed:
 async def write(visit: Visit) -> Response:
     """The page to write a reply on. The draft's id is made here and kept only once something is sent to it."""
     reader, wanted = await visit.reader(), delivery_id(visit)
+    fresh = _fresh(visit)
     try:
-        cover = await visit.site.compose.answered(reader, wanted)
+        answered = await visit.site.compose.answered(reader, wanted, fresh=fresh)
     except NoLongerReadable:
         return await ended(visit)
     full = _wrong(visit, TooManyDrafts("")) if await visit.site.compose.crowded(wanted) else None
-    return _page(visit, wanted, cover, [], Typed(ReplyId(visit.site.source.new_id()), kept=True), full)
+    typed = Typed(ReplyId(visit.site.source.new_id()), Written("", fresh=fresh), kept=True)
+    return _page(visit, wanted, answered, [], typed, full)
 
 
 async def go_on(visit: Visit) -> Response:
@@ -92,11 +94,11 @@ async def go_on(visit: Visit) -> Response:
     reader, wanted = await visit.reader(), delivery_id(visit)
     reply_id = await _reply_id(visit, reader, wanted, visit.request.path_params["reply"])
     try:
-        cover, draft = await visit.site.compose.resumed(reader, wanted, reply_id)
+        answered, draft = await visit.site.compose.resumed(reader, wanted, reply_id)
     except NoLongerReadable:
         return await ended(visit)
     files = await visit.site.compose.files(reader, wanted, reply_id)
-    return _page(visit, wanted, cover, files, Typed(reply_id, draft.typed, draft.version, kept=True))
+    return _page(visit, wanted, answered, files, Typed(reply_id, draft.typed, draft.version, kept=True))
 
 
 async def submit(visit: Visit) -> Response:
@@ -133,7 +135,7 @@ async def submit(visit: Visit) -> Response:
             match form.fields.get("act"):
                 case "save":
                     await _save(visit, reader, wanted, typed)
-                    return visit.go(f"/messages/{wanted}")
+                    return visit.go("/inbox" if typed.written.fresh else f"/messages/{wanted}")
                 case "preview":
                     preview = await _preview(visit, reader, typed)
                 case _:
@@ -142,7 +144,7 @@ async def submit(visit: Visit) -> Response:
         except DraftChanged as error:
             failure = error
             typed = await _apart(visit, reader, wanted, typed)
-        except (InputRefused, AssuranceNeeded) as error:
+        except (InputRefused, AssuranceNeeded, TooManyTries) as error:
             failure = error
         except NoLongerReadable:
             return await ended(visit)
@@ -196,7 +198,7 @@ async def discard(visit: Visit) -> Response:
     visit.check(form.fields.get("csrf", ""))
     reply_id = await _reply_id(visit, reader, wanted, visit.request.path_params["reply"])
     await visit.site.compose.discard(reader, wanted, reply_id)
-    return visit.go(f"/messages/{wanted}")
+    return visit.go("/inbox" if form.fields.get("new") == "yes" else f"/messages/{wanted}")
 
 
 async def _save(visit: Visit, reader: Reader, wanted: DeliveryId, typed: "Typed", *, below: bool = False) -> str:
@@ -284,6 +286,9 @@ async def _resume_page(
         status=401,
         text=typed.written.text,
         formatted=typed.written.formatted,
+        to_all=typed.written.to_all,
+        fresh=typed.written.fresh,
+        typed_subject=typed.written.subject,
         version=typed.version,
         draft=typed.draft,
         wanted=wanted,
@@ -310,7 +315,8 @@ async def _take(
 ) -> None:
     visit.check(form.fields.get("csrf", ""))  # it stands before the files: nothing is taken from another site
     draft = await _reply_id(visit, reader, wanted, form.fields.get("draft", ""))
-    await visit.site.compose.attach(reader, wanted, draft, name, declared, pieces)
+    fresh = form.fields.get("new") == "yes"
+    await visit.site.compose.attach(reader, wanted, draft, name, declared, pieces, fresh=fresh)
 
 
 async def upload(visit: Visit) -> Response:
@@ -325,9 +331,10 @@ async def upload(visit: Visit) -> Response:
     declared = visit.request.headers.get("content-type", "application/octet-stream")
     name, pieces = file_name(visit.request.headers.get("content-disposition", "")), visit.request.stream()
     if not _more_comes(visit):
-        label = await compose.attach(reader, wanted, draft, name, declared, pieces)
+        label = await compose.attach(reader, wanted, draft, name, declared, pieces, fresh=_fresh(visit))
         return _uploaded(visit, 201, _file_href(wanted, draft, label.id), label.size, complete=True)
-    begun = await compose.begin(reader, wanted, draft, name, declared, _number(visit, "upload-length"))
+    length = _number(visit, "upload-length")
+    begun = await compose.begin(reader, wanted, draft, name, declared, length, fresh=_fresh(visit))
     await compose.append(reader, wanted, draft, begun.begun.id, 0, pieces, complete=False)
     return _uploaded(visit, 201, _file_href(wanted, draft, begun.begun.id), begun.size, complete=False)
 
@@ -417,7 +424,8 @@ async def receipt(visit: Visit) -> Response:
     sent = next((one for one in view.replies if one.id == reply_id), None)
     if sent is None:
         raise NotFound("no such reply")
-    return visit.page("reply_sent", reply=answer(sent, f"/messages/{wanted}"), back_href=f"/messages/{wanted}")
+    back = "/inbox" if sent.fresh else f"/messages/{wanted}"
+    return visit.page("reply_sent", reply=answer(sent, f"/messages/{wanted}"), back_href=back)
 
 
 async def _again(
@@ -428,9 +436,9 @@ async def _again(
     failure: Exception | None,
     preview: Markup | None = None,
 ) -> Response:
-    cover = await visit.site.compose.answered(reader, wanted)
+    answered = await visit.site.compose.answered(reader, wanted, fresh=typed.written.fresh)
     files = await visit.site.compose.files(reader, wanted, typed.draft)
-    page = _page(visit, wanted, cover, files, typed, _wrong(visit, failure) if failure else None, preview)
+    page = _page(visit, wanted, answered, files, typed, _wrong(visit, failure) if failure else None, preview)
     page.status_code = status_of(failure) if failure else 200
     return page
 
@@ -451,6 +459,10 @@ def _wrong(visit: Visit, failure: Exception) -> Wrong:
             return Wrong("files", say(sentences.FILE_UNSCANNED, visit.language))
         case TooManyDrafts():
             return Wrong("files", say(sentences.DRAFTS_TOO_MANY, visit.language, days=DRAFT_LIFE.days))
+        case TooManyTries(wait=wait):
+            return Wrong("text", say(sentences.TOO_OFTEN_SAY, visit.language, minutes=minutes(wait)))
+        case InputRefused(field="subject"):
+            return Wrong("subject", say(sentences.SUBJECT_MISSING, visit.language))
         case DraftChanged():
             return Wrong("text", say(sentences.REPLY_CHANGED, visit.language))
         case InputRefused(say=said) if said == REFUSED:
@@ -466,7 +478,7 @@ def _wrong(visit: Visit, failure: Exception) -> Wrong:
 def _page(
     visit: Visit,
     wanted: DeliveryId,
-    cover: Cover,
+    answered: Answered,
     files: list[FileLabel],
     typed: Typed,
     wrong: Wrong | None = None,
@@ -476,7 +488,11 @@ def _page(
     return visit.page(
         "reply",
         item=Head(f"/messages/{wanted}"),
-        heading=cover.heading,
+        heading=answered.cover.heading if answered.cover else None,
+        fresh=answered.cover is None,
+        typed_subject=typed.written.subject,
+        others=answered.others,
+        to_all=typed.written.to_all,
         action=base,
         here=base,
         text=typed.written.text,
@@ -497,12 +513,20 @@ async def _pass_over(field: str, name: str, declared: str, pieces: AsyncIterator
     """Takes no file: the form was sent to remove one."""
 
 
+def _fresh(visit: Visit) -> bool:
+    """Whether it is to be a new message to the organisation, no reply."""
+    return visit.request.query_params.get("new") == "yes"
+
+
 def _file_href(wanted: DeliveryId, draft: ReplyId, file_id: str) -> str:
     return f"/messages/{wanted}/reply/{draft}/files/{file_id}"
 
 
 def _typed(form: Multipart, draft: ReplyId) -> Typed:
-    written = Written(form.fields.get("text", ""), form.fields.get("formatted") == "yes")
+    fields = form.fields
+    written = Written(fields.get("text", ""), fields.get("formatted") == "yes", fields.get("to_all") == "yes")
+    if fields.get("new") == "yes":
+        written = replace(written, to_all=False, fresh=True, subject=fields.get("subject", "")[:1000])
     return Typed(draft, written, form.fields.get("version", ""))
 
 

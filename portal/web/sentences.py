@@ -30,6 +30,7 @@ SEARCH_EMPTY = mark("Type a word to look for.")
 SEARCH_BUSY = mark("Another search is still running. Wait a few seconds, then search again.")
 SEARCH_LONG = mark("Type fewer words: at most %(most)s letters.")
 
+SUBJECT_MISSING = mark("Say what your message is about.")
 REPLY_EMPTY = mark("Write your reply, or add a file.")
 REPLY_TOO_LONG = mark("Your reply is too long. Shorten it, or attach it as a file.")
 FILES_TOO_LARGE = mark("The files are too large: all together can have %(most)s. Leave one out, or send two replies.")

@@ -120,7 +120,7 @@ async function begin(job) {
     "Upload-Complete": "?0", "Upload-Length": `${file.size}`, "Content-Type": file.type || "application/octet-stream",
     "Content-Disposition": `attachment; filename*=UTF-8''${named(file.name)}`,
   };
-  const answer = await asked(`${form.dataset.draft}/files`, "PUT", headers);
+  const answer = await asked(`${form.dataset.draft}/files${form.elements.new ? "?new=yes" : ""}`, "PUT", headers);
   if (!answer) return null;
   if (answer.status !== 201) {
     refused(job, answer.status);
@@ -239,7 +239,7 @@ const SAVE_MS = 1500;
 const SAVE_AT_LEAST_MS = 10000;
 const MOST_SIGNS = 100000;
 const KEEPALIVE_SIGNS = 15000; // a browser lets 64 KB out of a page that is being left
-const typed = () => JSON.stringify([form.text.value, form.formatted.checked]);
+const typed = () => JSON.stringify([form.text.value, form.formatted.checked, form.to_all?.checked, form.subject?.value]);
 let kept = "";
 let firstChange = 0;
 let timer = 0;

@@ -91,19 +91,26 @@ HEADING = Thing(
 )  # fmt: skip
 ACCEPTED = Thing(state="accepted", at=NOW, text="")
 DELAYED = Thing(state="delayed", at=NOW, text="451 4.7.1 Greylisted, try again later", minutes=5)
-NO_SEARCH = {"found": None, "typed": "", "error": None}
+WRITTEN = {
+    "write_href": "/messages/0198/reply?new=yes",
+    "written": [Thing(at=NOW, state=state, href="/w") for state in ("draft", "queued", "handed-over", "failed")],
+}
+NO_SEARCH: Mapping[str, object] = {"found": None, "typed": "", "error": None, "write_href": None, "written": []}
 FOUND = Thing(unread=1, next_id="0191")
 SIGN_IN = {"door": "d0or", "sent_to": "a•••e@patients.example"}
 CODE = {**SIGN_IN, "code_reference": "QK7", "mail": ACCEPTED, "error": None, "typed": ""}
 LINK = {**SIGN_IN, "state": "readable", "sent_at": NOW, "expires_at": LATER}
+OTHERS = ("front-desk@clinic.example", "radiology.second-opinions.northside@imaging.clinic.example")
 REPLY_SENT = Thing(
     at=NOW, text="Thank you, doctor.\nI will book for February.", parts=PARTS[:1], state="handed-over", html=None,
-    to="Dr Carol Reyes <carol@clinic.example>", subject="Re: Your blood results from Tuesday",
+    to="Dr Carol Reyes <carol@clinic.example>", subject="Re: Your blood results from Tuesday", others=(), left_out=0, fresh=False,
 )  # fmt: skip
 REPLY_FORMATTED = Thing(
     **{
         **vars(REPLY_SENT),
         "html": Markup("<p>Thank <strong>you</strong>.</p>\n<ul>\n<li>one</li>\n<li>two</li>\n</ul>"),
+        "others": OTHERS,
+        "left_out": 1,
     }
 )
 SAID = Thing(events=[], cards=[], reports=[])
@@ -145,7 +152,8 @@ REPLY: Mapping[str, object] = {
     "item": RESULTS, "heading": HEADING, "action": "/messages/0198/reply", "text": "", "error": None,
     "draft": "dr4ft", "preview": None,
     "limits": Thing(max_bytes=25_000_000, max_files=10), "files": [], "draft_href": "/draft",
-    "formatted": False, "version": "", "kept": True, "days": 7,
+    "formatted": False, "version": "", "kept": True, "days": 7, "others": [], "to_all": False,
+    "fresh": False, "typed_subject": "",
 }  # fmt: skip
 
 
@@ -205,7 +213,8 @@ WHO: Mapping[str, object] = {
 RESUME: Mapping[str, object] = {
     "text": "Dear doctor,\n\nI still feel dizzy in the morning.", "draft": "dr4ft", "door": "d0or", "wanted": "0198",
     "address": "a…e@patients.example", "sent": True, "code_reference": "QK7", "mail": ACCEPTED, "error": None, "typed": "",
-    "action": "/messages/0198/reply/resume", "files_note": False, "version": "", "formatted": False,
+    "action": "/messages/0198/reply/resume", "files_note": False, "version": "", "formatted": False, "to_all": False, "fresh": False,
+    "typed_subject": "",
 }  # fmt: skip
 
 
@@ -250,6 +259,7 @@ PAGES: Mapping[str, Page] = {
             ],
             "next_href": "/inbox?before=0191",
             **NO_SEARCH,
+            **WRITTEN,
         },
         signed_in=True,
     ),
@@ -257,6 +267,7 @@ PAGES: Mapping[str, Page] = {
     "inbox-found": Page(
         "inbox",
         {
+            **NO_SEARCH,
             "items": [RESULTS, item("Referral letter")],
             "next_href": None,
             "found": FOUND,
@@ -316,6 +327,16 @@ PAGES: Mapping[str, Page] = {
         },
         signed_in=True,
     ),
+    "write": Page("reply", {**REPLY, "fresh": True, "heading": None}, signed_in=True),
+    "write-error": Page(
+        "reply",
+        {**REPLY, "fresh": True, "heading": None, "error": wrong("subject", "Say what your message is about.")},
+        signed_in=True,
+    ),
+    "write-sent": Page(
+        "reply_sent", {"reply": Thing(**{**vars(REPLY_SENT), "fresh": True}), "back_href": "/inbox"}, signed_in=True
+    ),
+    "reply-all": Page("reply", {**REPLY, "others": OTHERS, "to_all": True}, signed_in=True),
     "reply-preview": Page(
         "reply",
         {

@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiosmtplib
 import pytest
 
 from portal.mail.submission import Submission, key_pin
@@ -52,6 +53,33 @@ async def test_a_mail_arrives_as_it_is_with_its_hop_told(sink: Sink) -> None:
     assert said.host == "localhost"
     assert said.tls.startswith("TLSv1.")
     assert said.reply.startswith("250 ")
+
+
+async def test_an_original_arrives_as_it_is_or_not_at_all(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody's own mail is changed by nobody: not its line ends, nor its eight bits where the host takes seven."""
+    eight = MAIL.replace(b"two", b"Gr\xc3\xbc\xc3\x9fe")
+    envelope = ("carol@clinic.example", "alice@patients.example")
+    await to(sink).submit(*envelope, eight, original=True)
+    assert sink.messages[-1].raw == eight
+    for changed in (MAIL + b"bare\nline\r\n", MAIL + b"bare\rline\r\n", MAIL + b"no end"):
+        with pytest.raises(SubmissionFailed) as caught:
+            await to(sink).submit(*envelope, changed, original=True)
+        assert not caught.value.transient
+    offers = aiosmtplib.SMTP.supports_extension
+    monkeypatch.setattr(aiosmtplib.SMTP, "supports_extension", lambda me, name: name != "8bitmime" and offers(me, name))
+    with pytest.raises(SubmissionFailed, match="8BITMIME"):
+        await to(sink).submit(*envelope, eight, original=True)
+    await to(sink).submit(*envelope, MAIL, original=True)
+    assert [one.raw for one in sink.messages] == [eight, MAIL]
+
+
+async def test_what_a_host_offers_is_read_inside_tls() -> None:
+    """Also where nobody logs in, which would ask it: 8-bit mail goes to a host that takes it."""
+    open_to_all = await open_sink(tls=server_tls())
+    eight = MAIL.replace(b"two", b"Gr\xc3\xbc\xc3\x9fe")
+    await to(open_to_all, login="").submit("carol@clinic.example", "alice@patients.example", eight, original=True)
+    assert open_to_all.messages[-1].raw == eight
+    await open_to_all.close()
 
 
 async def test_a_host_without_tls_gets_nothing() -> None:

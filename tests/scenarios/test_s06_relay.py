@@ -5,6 +5,7 @@ Mail hosts listen on port 25 of loopback addresses of their own; a name server o
 
 import asyncio
 import re
+import shutil
 import smtplib
 import socket
 import subprocess
@@ -14,20 +15,25 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from portal.cli import app
+from portal.db import orgs
+from portal.intake import Relay
 from portal.lookup.answers import Answers
 from portal.lookup.socketmap import MOST_BYTES, SocketMap
 from portal.model.errors import InputRefused
+from portal.model.events import By, Who
 from portal.model.parties import Address
-from portal.model.routes import Level, Outcome, Rule
+from portal.model.routes import Level, Mode, Outcome, Rule
+from portal.smtp.server import listen, server_context
 from portal.transport import Verdict
 from tests.scenarios.authority import Authority
 from tests.scenarios.exim import exim
@@ -36,6 +42,9 @@ from tests.scenarios.mailhosts import MailHost, MailHosts, mail_hosts
 from tests.scenarios.portals import Credential, Portal
 from tests.scenarios.postfix import Postfix, postfix, recipe
 from tests.servers import free_port
+from tests.story.seams import all_deliveries
+from tests.world import Clock, World, letter
+from tests.world import world as open_world
 
 NAME_SERVER = "127.77.53.53"
 CAROL = "carol@clinic.example"
@@ -265,6 +274,85 @@ def test_postfix_asks_the_portal_for_policy_and_way(around: Around) -> None:
     assert rows["good.example"][0] == "0"
     assert int(rows["sts.example"][2]) >= 1
     assert "alice" not in replayed
+
+
+class SafeByNow:
+    """To the relay's question no host can do TLS yet; to the worker's, later, every one can."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def verdict(self, domain: str, level: Level, fresh: bool = False) -> Verdict:
+        outcome, now = Outcome.DIRECT if level is Level.VERIFY else Outcome.PORTAL, self._clock.now()
+        return Verdict(domain, level, outcome, Rule.OPPORTUNISTIC, (), (), now, now + timedelta(hours=1), ())
+
+
+async def _graduating(around: Around, world: World, port: int) -> None:
+    """Two mails leave a portal by Postfix: one arrives by verified TLS, the other comes back by the fallback."""
+    house, dora = world.house, By(Who.OPERATOR, "dora")
+    relay = await house.fallback(dora).add_relay(world.northside, "postfix", None, Mode.ARBITER)
+    house.verdicts = SafeByNow(world.clock)
+    world.intake = house.intake()
+    own = around.authority.server("portal.example", "localhost")
+    tls = server_context(own.certificate, own.key, None)
+    listeners = await listen(world.intake, starttls=("127.0.0.1", 0), implicit=None, tls=tls, hostname="portal.example")
+    back = f"[localhost]:{listeners.ports['starttls']}"
+    mine = {
+        f"[localhost]:{around.intake_port}": back,
+        f"{around.credential.username}:{around.credential.password}": f"{relay.row.username}:{relay.password}",
+    }
+    master = recipe("postfix master.cf", around.replacing) + recipe("postfix graduation", around.replacing)
+    main = recipe("postfix main.cf", around.replacing)
+    password = recipe("postfix portal-password", around.replacing)
+    for old, new in mine.items():
+        main, password = main.replace(old, new), password.replace(old, new)
+    dns = "\nsmtp_host_lookup = dns\nsmtp_dns_support_level = enabled\nsmtp_tls_loglevel = 1\n"
+    around.postfix.configure(main + dns, master, **{"portal-password": password})
+    await asyncio.to_thread(around.postfix.reload)
+    found = await orgs.policy_in_force(house.db, world.northside.id, "default")
+    assert found is not None
+    await house.classes(dora).set(world.northside.id, replace(found[0], graduate=True))
+    settings = house.settings.model_copy(
+        update={"submission_ca": around.authority.ca, "graduation_url": f"smtp://localhost:{port}"}
+    )
+    worker = replace(house, settings=settings).worker()
+    arbiter = Relay(relay.relay.id, world.northside.id, "postfix", relay.row.id, Mode.ARBITER)
+    mail = letter().replace(b"All is well.", b".well, Gr\xc3\xbc\xc3\x9fe")
+    for to in ("alice@good.example", "bob@stranger.example"):
+        await world.deliver(mail, (to,), relay=arbiter)
+    for _ in range(2):
+        world.clock.forward(hours=7)
+        await worker._graduation.look_due()
+    await worker.send_due()
+    arrived = await asyncio.to_thread(around.mail["good"].await_mail, "alice@good.example")
+    assert (arrived.mail_from, arrived.tls) == (CAROL, "TLSv1.3")
+    assert arrived.raw.endswith(mail)
+    for _ in range(200):
+        if await world.events("GraduationReturned"):
+            break
+        await asyncio.sleep(0.05)
+    states = {one.end_reason: one.state.value for one in await all_deliveries(world)}
+    assert states == {"sent on to the mailbox": "graduated", None: "held"}
+    assert len(await world.events("MessageAccepted")) == len(await world.events("MessageGraduated")) == 2
+    assert not around.mail["stranger"].messages
+    assert "Verified TLS connection established to mx.good.example" in around.postfix.log()
+    await listeners.close(0)
+
+
+def test_what_graduates_goes_by_verified_tls_or_comes_back(
+    around: Around, tmp_path: Path, sqlite_template: Path
+) -> None:
+    """By the page's recipe: the original as it came to the host whose certificate is good; what another host would get is back at the
+    portal, which had it, has it once, and shows it again."""
+    port = free_port()
+    around.replacing["192.0.2.25:588"] = f"127.0.0.1:{port}"
+
+    async def run() -> None:
+        shutil.copy(sqlite_template, tmp_path / "portal.db")
+        async with open_world(tmp_path, f"sqlite:///{tmp_path}/portal.db") as world:
+            await _graduating(around, world, port)
+
+    asyncio.run(run())
 
 
 def test_a_portal_that_serves_answers_relays(around: Around) -> None:

@@ -81,5 +81,6 @@ def test_a_code_is_not_sent_after_its_life_and_a_notice_is_tried_for_days() -> N
     assert give_up_at(MailKind.CODE, START) == START + timedelta(minutes=10)
     assert give_up_at(MailKind.TEXT, START) == START + timedelta(minutes=10)
     assert give_up_at(MailKind.STAFF_CODE, START) == START + timedelta(minutes=10)
-    for kind in set(MailKind) - {MailKind.CODE, MailKind.TEXT, MailKind.STAFF_CODE}:
+    assert give_up_at(MailKind.ONWARD, START) == START + timedelta(hours=4)  # meanwhile nobody can read it here
+    for kind in set(MailKind) - {MailKind.CODE, MailKind.TEXT, MailKind.STAFF_CODE, MailKind.ONWARD}:
         assert give_up_at(kind, START) - START >= timedelta(days=2) > LEASE

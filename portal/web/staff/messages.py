@@ -146,6 +146,7 @@ def _block(one: Timeline) -> dict[str, object]:
         "machines": one.machines,
         "has_access_code": one.has_access_code,
         "transcript": one.came.transcript if one.came else (),
+        "safe": one.safe.transcript if one.safe else (),
     }
 
 
@@ -172,8 +173,9 @@ async def requests(visit: StaffVisit) -> Response:
 
 
 def _answer(one: Shown) -> str:
-    state = one.delivery.state
-    return "restore" if state is DeliveryState.REVOKED else "" if state is DeliveryState.DISPOSED else "extend"
+    if one.delivery.state in (DeliveryState.REVOKED, DeliveryState.GRADUATED):
+        return "restore"
+    return "" if one.delivery.state is DeliveryState.DISPOSED else "extend"
 
 
 async def unread(visit: StaffVisit) -> Response:

@@ -372,6 +372,8 @@ async def _policy(
         "scan": wanted.scan.value,
         "previews": "yes" if wanted.previews else "no",
         "receipts": "yes" if wanted.receipts else "no",
+        "reply_all": "yes" if wanted.reply_all else "no",
+        "graduate": "yes" if wanted.graduate else "no",
         **(raw or {}),
     }
     return visit.page(
@@ -401,6 +403,8 @@ _LABELS = {
     "scan": "Virus scan",
     "previews": "Previews of attachments",
     "receipts": "Read receipts",
+    "reply_all": "Answers to all",
+    "graduate": "Sent on once the mailbox is safe",
 }
 
 
@@ -450,6 +454,8 @@ def _read(start: Policy, fields: dict[str, str]) -> Policy:
         scan=Scan(scan),
         previews=fields.get("previews") == "yes",
         receipts=fields.get("receipts") == "yes",
+        reply_all=fields.get("reply_all") == "yes",
+        graduate=fields.get("graduate") == "yes",
     )
 
 
@@ -502,6 +508,7 @@ async def _look(
         "accent": organisation.accent or "",
         "device_bound": "yes" if organisation.device_bound else "no",
         "notice_words": organisation.notice_words or "",
+        "contact": organisation.contact or "",
         **(typed or {}),
     }
     return visit.page(
@@ -529,11 +536,11 @@ async def set_look(visit: StaffVisit) -> Response:
     organisation = await visit.organisation()
     try:
         values = _look_values(fields)
+        changed = {name: value for name, value in values.items() if getattr(organisation, name) != value}
+        if changed:
+            await visit.site.setup(person.by).present(organisation, changed)
     except InputRefused as error:
         return await _look(visit, wrong(error.field or "name", error.say), fields)
-    changed = {name: value for name, value in values.items() if getattr(organisation, name) != value}
-    if changed:
-        await visit.site.setup(person.by).present(organisation, changed)
     return visit.go("/staff/look?done=look")
 
 
@@ -561,6 +568,7 @@ def _look_values(fields: dict[str, str]) -> dict[str, object]:
         "accent": accent,
         "device_bound": fields.get("device_bound") == "yes",
         "notice_words": words or None,
+        "contact": fields.get("contact", "").strip() or None,
     }
 
 

@@ -75,6 +75,16 @@ _SENTENCES: dict[str, Callable[[Detail], str]] = {
     "ReplyHandedOver": lambda d: f"The answer was handed to {_hop(d)}",
     "ReplyFailed": lambda d: "The answer could not be handed over",
     "FileRefused": lambda d: f"A file for the answer was refused by the virus scanner: {d.get('said', '')}",
+    "GraduationBegun": lambda d: "The recipient's mail host has become safe: closed here, for the relay to send",
+    "GraduationOpened": lambda d: "The portal opened it to hand it to the relay",
+    "MessageGraduated": lambda d: f"Sent on to the mailbox: handed to {_hop(d)}",
+    "GraduationFailed": lambda d: (
+        f"It could not be sent on{' for certain' if d.get('unclear') else ''}: {d.get('reason', '')}"
+        + ("; it waits here as before" if d.get("reopened") else "")
+    ),
+    "GraduationReturned": lambda d: (
+        "The relay could not send it on and brought it back; it waits here as before, and stays"
+    ),
     "ScanOpened": lambda d: "The portal opened it to have it scanned",
     "DeliveryQuarantined": lambda d: f"Quarantined: the virus scanner found {d.get('said', '')}",
     "DeliveryReleased": lambda d: (
