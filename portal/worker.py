@@ -29,6 +29,7 @@ from portal.reply.handover import Handover
 from portal.signin.recovery import HelpDesk
 
 _AT_ONCE = 8
+_ONCE = (MailKind.NOTICE, MailKind.REMINDER, MailKind.ONWARD)
 _LOOK_EVERY = 2.0
 _DAILY_LIFE = 30.0
 _RESCAN_EVERY = 20.0
@@ -140,7 +141,7 @@ class Worker:
                 await self._dispatch.failed(job, str(error))
             return
         due_at = now + wait_before(attempt, random.random())  # noqa: S311 - spreads tries, guards nothing
-        if isinstance(error, SubmissionFailed) and error.unclear and job.kind in (MailKind.NOTICE, MailKind.REMINDER):
+        if isinstance(error, SubmissionFailed) and error.unclear and job.kind in _ONCE:
             due_at = max(due_at, now + LEASE)  # it may be there: nobody is notified twice within the lease
         async with self._db.bookkeeping() as tx:
             await outbox.put_back(tx, job, min(due_at, job.give_up_at), str(error))

@@ -234,6 +234,8 @@ async def graduate(tx: WriteTx[GraduationBegun], delivery_id: DeliveryId) -> boo
         t.c.opened_at.is_(None),
         t.c.stopped.is_(None),
         t.c.bounced_at.is_(None),
+        # Its notice is not still to go out: it would be dropped, and nobody told should the message wait here again.
+        t.c.noticed_at.is_not(None) | t.c.notice_failed_at.is_not(None),
         t.c.expires_at > at,
         t.c.needs == int(Assurance.MAILBOX),
     )

@@ -15,6 +15,7 @@ from portal.db.hot import Hot, Statement
 from portal.db.tables import deliveries, instant, micros, outbox, received, recipients
 from portal.db.tables import graduations as t
 from portal.db.tx import BookkeepingTx, Change, ReadTx, WriteTx
+from portal.model.assurance import Assurance
 from portal.model.events import (
     GraduationBegun,
     GraduationFailed,
@@ -35,13 +36,12 @@ _MARKED = Hot(
         select(
             t.c.delivery_id,
             t.c.body_hash,
-            t.c.tries,
             deliveries.c.message_id,
             deliveries.c.state,
             deliveries.c.expires_at,
         )
         .join(deliveries, deliveries.c.id == t.c.delivery_id)
-        .where(t.c.org_id == bindparam("org_id"), t.c.mark == bindparam("mark"))
+        .where(t.c.org_id == bindparam("org_id"), t.c.mark == bindparam("mark"), t.c.tries > literal(0))
     )
 )
 
@@ -72,12 +72,11 @@ def add(
 
 @dataclass(frozen=True)
 class Marked:
-    """A delivery of the same mail to the same person. `left` says that it has gone out by the relay, or is about to."""
+    """A delivery of the same mail to the same person, that has gone out by the relay or was about to."""
 
     delivery_id: DeliveryId
     message_id: MessageId
     body_hash: bytes
-    left: bool
     state: DeliveryState
     expires_at: datetime
 
@@ -85,8 +84,8 @@ class Marked:
 async def marked(db: Database, org_id: OrgId, mark: bytes) -> list[Marked]:
     rows = await db.rows(_MARKED, org_id=org_id, mark=mark)
     return [
-        Marked(DeliveryId(id_), MessageId(message), body, tries > 0, DeliveryState(state), instant(expires))
-        for id_, body, tries, message, state, expires in rows
+        Marked(DeliveryId(id_), MessageId(message), body, DeliveryState(state), instant(expires))
+        for id_, body, message, state, expires in rows
     ]
 
 
@@ -168,13 +167,18 @@ _STILL_GOING = Hot(
     lambda insert: (
         select(literal(1))
         .select_from(deliveries)
-        .where(deliveries.c.id == bindparam("delivery"), deliveries.c.state == literal(DeliveryState.GRADUATED.value))
+        .where(
+            deliveries.c.id == bindparam("delivery"),
+            deliveries.c.state == literal(DeliveryState.GRADUATED.value),
+            deliveries.c.stopped.is_(None),
+            deliveries.c.needs == literal(int(Assurance.MAILBOX)),
+        )
     )
 )
 
 
 def opened(event: GraduationOpened) -> Change[GraduationOpened]:
-    """Left out (Stale) when the delivery was given back meanwhile."""
+    """Left out (Stale) when the delivery was given back meanwhile, or the message was found infected or put under a higher level."""
     return Change(event, (Statement(_STILL_GOING, {"delivery": event.delivery_id}, must_hit=True),))
 
 

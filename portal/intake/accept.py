@@ -182,7 +182,8 @@ class Acceptance:
         """The keyed hash of what makes it the same mail to the same person; None for a mail that can't be known again."""
         if not cover.message_id or self._body_at < 0:
             return None
-        said = encode_fields(cover.message_id.encode(), str(address(cover.sender)).encode(), str(recipient).encode())
+        texts = (cover.message_id, str(address(cover.sender)), str(recipient), cover.heading.subject)
+        said = encode_fields(*(one.encode("utf-8", "surrogateescape") for one in texts))
         return self._house.sealer.index(self._relay.org_id, "graduation", said.hex())
 
     async def _not_back(self, key: bytes, cover: Cover, people: "dict[Address, Person]") -> "dict[Address, Person]":
@@ -193,7 +194,7 @@ class Acceptance:
         house, org_id, mark = self._house, self._relay.org_id, self._mark(cover, who)
         known = await graduations.marked(house.db, org_id, mark) if mark else []
         for one in known:
-            if not one.left or one.body_hash != self._body.digest() or one.expires_at <= house.source.now():
+            if one.body_hash != self._body.digest() or one.expires_at <= house.source.now():
                 continue
             if one.state is not DeliveryState.GRADUATED and one.state not in READABLE:
                 continue
@@ -230,7 +231,7 @@ class Acceptance:
         fits = self._stream.size <= GRADUATES_BYTES and not self._envelope.smtp_utf8 and self._stopped() is None
         if mark is None or not (wish.policy.graduate and judged and fits) or guarded or wish.marked:
             return []
-        if any(one.left for one in await graduations.marked(self._house.db, org_id, mark)):
+        if await graduations.marked(self._house.db, org_id, mark):
             return []  # it has gone out once, and is here again
         row = graduations.add(
             delivery_id,

@@ -27,6 +27,8 @@ class Reclass:
             classes = {one.name: one for one in await orgs.policies_in_force(tx, org_id)}
             every = [one for one in await deliveries.of_message(tx, message_id) if one.org_id == org_id]
             before = await deliveries.policy_name(tx, message_id)
+        # What was sent on may wait here again: it comes back under the class of its message.
+        gone = [one for one in every if one.state is DeliveryState.GRADUATED]
         wanted = classes.get(policy_name)
         alive = [one for one in every if one.state in READABLE or one.state is DeliveryState.UNSCANNED]
         if wanted is None:
@@ -51,8 +53,8 @@ class Reclass:
             await deliveries.raise_message(changed, message_id, wanted)
             await messages.keep_until(changed, message_id, retain_until)
             await threads.lift(changed, org_id, message_id, wanted.assurance)
-            for one in alive:
-                if not await deliveries.raise_class(changed, one, wanted, wanted.assurance):
+            for one in (*alive, *gone):
+                if not await deliveries.raise_class(changed, one, wanted, max(one.needs, wanted.assurance)):
                     raise InputRefused("Somebody opened or changed it at this very moment. Look again, then repeat it.")
         return wanted
 

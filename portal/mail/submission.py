@@ -15,6 +15,8 @@ from portal.mail import Submitted
 from portal.model.errors import RefusesToStart, SubmissionFailed
 
 _TIMEOUT_SECONDS = 60
+_ORIGINAL_SECONDS = 240
+"""For the answer to a whole original: a host that scans it first takes minutes (RFC 5321 4.5.3.2.6), and who gives up sends twice."""
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _ADDRESS = re.compile(r"<?[^\s<>]*@[^\s<>]*>?")
@@ -84,7 +86,7 @@ class Submission:
             encoding = "utf-8" if utf8 else "ascii"
             await client.rcpt(rcpt_to, encoding=encoding)
             left_out = [one for one in also if not await _taken(client, one, encoding, whole=whole)]
-            reply = await _answer(client, raw)
+            reply = await _answer(client, raw, _ORIGINAL_SECONDS if original else _TIMEOUT_SECONDS)
             return replace(self._submitted(client, f"{reply.code} {reply.message}"), left_out=tuple(left_out))
 
     async def check(self) -> Submitted:
@@ -121,13 +123,13 @@ async def _taken(client: aiosmtplib.SMTP, rcpt_to: str, encoding: str, *, whole:
     return True
 
 
-async def _answer(client: aiosmtplib.SMTP, raw: bytes) -> aiosmtplib.SMTPResponse:
-    """Sends the mail itself. Raises SubmissionFailed, unclear, when no answer came."""
+async def _answer(client: aiosmtplib.SMTP, raw: bytes, seconds: float) -> aiosmtplib.SMTPResponse:
+    """Sends the mail itself. Raises SubmissionFailed, unclear, when no answer came that says yes or no."""
     try:
-        return await client.data(raw)
-    except aiosmtplib.SMTPResponseException:
-        raise
+        return await client.data(raw, timeout=seconds)
     except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+        if isinstance(error, aiosmtplib.SMTPResponseException) and 400 <= error.code < 600:
+            raise
         raise SubmissionFailed(
             "the submission host did not say whether it took the mail", transient=True, unclear=True
         ) from error

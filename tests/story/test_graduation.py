@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+import aiosmtplib
 import pytest
 
 from portal.db import orgs, views
@@ -16,6 +17,8 @@ from portal.db.holds import Criteria
 from portal.db.tables import deliveries as deliveries_table
 from portal.db.tables import graduations, outbox, policies, recipients
 from portal.intake import Relay
+from portal.lifecycle.reclass import Reclass
+from portal.mail import submission
 from portal.model.access import Access, Purpose, Reader, may_read
 from portal.model.assurance import Assurance
 from portal.model.errors import InputRefused, SubmissionFailed
@@ -429,6 +432,8 @@ async def test_what_stays_unclear_is_given_back_in_the_end(around: Around) -> No
     around.worker._graduation._mailer = Silent()  # type: ignore[assignment]
     await around.worker.send_due()
     assert await around.states() == ["graduated"]
+    world.clock.forward(minutes=9)
+    assert await around.worker.send_due() == 0  # it may be there: never twice within the lease
     world.clock.forward(hours=5)
     await around.worker.send_due()
     assert await around.states() == ["noticed"]
@@ -523,3 +528,76 @@ async def test_what_ended_meanwhile_is_stored_anew(around: Around) -> None:
     around.told.outcome = Outcome.PORTAL
     assert (await world.deliver(mail, relay=around.relay, queue_id="4XyZ")).message_id
     assert await around.states() == ["graduated", "held"]
+
+
+async def test_its_subject_makes_it_another_mail(around: Around) -> None:
+    """A program that gives every mail one Message-ID and one body says what it has to say in the subject: that is not swallowed."""
+    world = around.world
+    await around.take(letter("First"))
+    await around.look()
+    await around.look()
+    around.told.outcome = Outcome.PORTAL
+    assert (await world.deliver(letter("Second"), relay=around.relay)).message_id
+    assert await around.states() == ["graduated", "held"]
+
+
+async def test_nothing_leaves_before_its_notice_has(around: Around) -> None:
+    """The notice would be dropped: should the message wait here again, nobody would know of it."""
+    world = around.world
+    await world.deliver(letter(), relay=around.relay)
+    around.told.outcome = Outcome.DIRECT
+    for _ in range(3):
+        world.clock.forward(hours=HOURS)
+        await around.worker._graduation.look_due()
+    assert await around.states() == ["held"]
+    assert not await around.kinds()
+
+
+@pytest.mark.parametrize("changed", [{"stopped": "infected"}, {"needs": 2}], ids=["infected", "raised"])
+async def test_what_changed_since_it_was_closed_does_not_leave(around: Around, changed: dict[str, object]) -> None:
+    """Found infected, or put under a higher level, while it waits for the relay: it is not opened, and waits here as what it is."""
+    world = around.world
+    await around.take()
+    await around.look()
+    world.clock.forward(hours=HOURS)
+    around.told.outcome = Outcome.DIRECT
+    await around.worker._graduation.look_due()
+    (one,) = await all_deliveries(world)
+    assert one.state is DeliveryState.GRADUATED
+    await put(world, deliveries_table, changed, id=one.id)
+    await around.worker.send_due()
+    assert not around.out.messages
+    assert not await world.events("GraduationOpened")
+    assert await around.states() == ["quarantined" if "stopped" in changed else "noticed"]
+
+
+async def test_what_left_comes_back_under_the_class_that_was_raised(around: Around) -> None:
+    """Alice's has left, Bob's waits, and the class is raised: should Alice's come back, it needs that too."""
+    world, mail = around.world, letter()
+    await around.take(mail, (ALICE, BOB))
+    (alice, bob) = await all_deliveries(world)
+    await put(world, deliveries_table, {"bounced_at": world.clock.now()}, id=bob.id)
+    await around.look()
+    await around.look()
+    assert sorted(await around.states()) == ["graduated", "noticed"]
+    await give_access_code(world, bob.id, "quiet harbour 71")
+    found = await orgs.policy_in_force(world.house.db, world.northside.id, "default")
+    assert found is not None
+    strict = replace(found[0], name="strict", assurance=Assurance.TWO_CHANNELS, graduate=False)
+    await world.house.classes(DORA).set(world.northside.id, strict)
+    await Reclass(world.house.db, world.house.source).raise_to(world.northside.id, alice.message_id, "strict", DORA)
+    assert {one.needs for one in await all_deliveries(world)} == {strict.assurance}
+
+
+@pytest.mark.parametrize(("code", "unclear"), [(-1, True), (252, True), (451, False), (550, False)])
+async def test_only_a_no_is_a_no(code: int, unclear: bool) -> None:
+    """An answer that can't be read, or is none to this question, says nothing: the mail may be there."""
+
+    class Odd:
+        async def data(self, raw: bytes, *, timeout: float) -> None:
+            assert timeout >= 60
+            raise aiosmtplib.SMTPDataError(code, "what?")
+
+    with pytest.raises(SubmissionFailed if unclear else aiosmtplib.SMTPDataError) as found:
+        await submission._answer(Odd(), b"", 60)  # type: ignore[arg-type]
+    assert getattr(found.value, "unclear", False) is unclear
