@@ -188,6 +188,11 @@ class Acceptance:
 
     async def _not_back(self, key: bytes, cover: Cover, people: "dict[Address, Person]") -> "dict[Address, Person]":
         """Without those for whom the relay brings back what went out from here; of these the copy here opens again."""
+        try:
+            if asked_of(bytes(self._head)) != Asked():
+                return people  # what left asked for nothing: this is no copy of it, and may need more
+        except AskedMalformed:
+            return people
         return {who: one for who, one in people.items() if not await self._is_back(key, cover, who, one)}
 
     async def _is_back(self, key: bytes, cover: Cover, who: Address, person: "Person") -> bool:

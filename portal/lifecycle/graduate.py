@@ -147,6 +147,10 @@ class Graduation:
         delivery = await self._delivery(job)
         async with self._db.read() as tx:
             message = await messages.one(tx, delivery.message_id)
+            row = (await graduations.of(tx, [delivery.id]))[delivery.id]
+            same = await graduations.same_address(tx, row)
+        if not same:  # nobody has looked at the other address's domain
+            raise NotFound("the recipient's address is another by now")
         if message is None or message.blob_key is None:
             raise NotFound("the message is gone")
         field = Field(message.epoch_id, message.sender_sealed)

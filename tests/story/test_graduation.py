@@ -538,7 +538,9 @@ async def test_its_subject_makes_it_another_mail(around: Around) -> None:
     await around.look()
     around.told.outcome = Outcome.PORTAL
     assert (await world.deliver(letter("Second"), relay=around.relay)).message_id
-    assert await around.states() == ["graduated", "held"]
+    asks = b"X-Portal-Access-Code: quiet harbour 71\r\n" + letter("First")  # nor one that needs more
+    assert (await world.deliver(asks, relay=around.relay, queue_id="4XyZ")).message_id
+    assert await around.states() == ["graduated", "held", "held"]
 
 
 async def test_nothing_leaves_before_its_notice_has(around: Around) -> None:
@@ -601,3 +603,19 @@ async def test_only_a_no_is_a_no(code: int, unclear: bool) -> None:
     with pytest.raises(SubmissionFailed if unclear else aiosmtplib.SMTPDataError) as found:
         await submission._answer(Odd(), b"", 60)  # type: ignore[arg-type]
     assert getattr(found.value, "unclear", False) is unclear
+
+
+async def test_a_recipient_who_moved_since_it_was_closed_gets_it_here(around: Around) -> None:
+    """Her address changed while it waited for the relay: nobody has looked at the new one's domain, so it is not sent there."""
+    world = around.world
+    await around.take()
+    await around.look()
+    world.clock.forward(hours=HOURS)
+    around.told.outcome = Outcome.DIRECT
+    await around.worker._graduation.look_due()
+    (one,) = await all_deliveries(world)
+    assert one.state is DeliveryState.GRADUATED
+    await put(world, recipients, {"address_hash": bytes(32)}, id=one.recipient_id)
+    await around.worker.send_due()
+    assert await around.states() == ["noticed"]
+    assert not around.out.messages
