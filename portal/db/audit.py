@@ -135,11 +135,12 @@ class Seen:
 
 
 async def seen(db: "Database", delivery_id: DeliveryId, before: datetime) -> list[Seen]:
-    """The last ten times that content of a delivery was released, newest first."""
+    """The last ten times that content of a delivery was released, newest first; without new messages, which answer nothing."""
     rows = await db.rows(_SEEN, delivery=delivery_id, before=micros(before))
     # In one call: ten calls cost nearly twice as much.
     details = json.loads(f"[{','.join([detail for _, _, detail, _ in rows])}]")
     return [
         Seen(instant(at), kind, str(detail.get("part", "")), session or "")
         for (at, kind, _, session), detail in zip(rows, details, strict=True)
+        if not detail.get("fresh")
     ]

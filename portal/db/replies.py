@@ -109,11 +109,12 @@ async def place(tx: ReadTx, org_id: OrgId, recipient_id: RecipientId, now: datet
 
 
 async def fresh(tx: ReadTx, org_id: OrgId, recipient_id: RecipientId, now: datetime, limit: int) -> list[Reply]:
-    """A person's own new messages, sent or begun, beside what she can read still; the newest first."""
+    """A person's own new messages, beside what she can read still: those begun, which are found nowhere else, then those sent; the
+    newest first."""
     d = deliveries.c
     hers = (d.recipient_id == recipient_id, d.org_id == org_id, d.state.in_(_READABLE), d.expires_at > now)
     statement = select(replies).join(deliveries, d.id == replies.c.delivery_id).where(*hers, replies.c.fresh)
-    rows = await tx.rows(statement.order_by(replies.c.begun_at.desc()).limit(limit))
+    rows = await tx.rows(statement.order_by(replies.c.state != "draft", replies.c.begun_at.desc()).limit(limit))
     return [Reply(**{name: getattr(row, name) for name in Reply.__dataclass_fields__}) for row in rows]
 
 

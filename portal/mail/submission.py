@@ -117,7 +117,7 @@ async def _taken(client: aiosmtplib.SMTP, rcpt_to: str, encoding: str, *, whole:
     try:
         await client.rcpt(rcpt_to, encoding=encoding)
     except aiosmtplib.SMTPResponseException as refused:
-        if whole and refused.code < 500:
+        if (whole and refused.code < 500) or refused.code == 421:  # RFC 5321 3.8: the host hangs up, nothing was sent
             raise
         return False
     return True

@@ -11,6 +11,8 @@ DRAFT_LIFE = timedelta(days=7)
 """How long an unsent reply is kept after it was last changed; its page says so."""
 MOST_OTHERS = 20
 """How many besides the sender one reply can go to."""
+ROUTES = frozenset("%!")
+"""Signs of a mailbox's name that a host may take for a route to another host (RFC 5321 appendix C)."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,14 @@ def others_of(named: Iterable[str], domains: Collection[str], without: Iterable[
     Heading has them), at most MOST_OTHERS in one of `domains` and not among `without`, in order and in normal form.
 
     A header says what its writer likes: only what lies in the organisation's own domains is mailed. Addresses beyond ASCII are left
-    out: a host without SMTPUTF8 (RFC 6531) would refuse the mail, and the sender with it.
+    out: a host without SMTPUTF8 (RFC 6531) would refuse the mail, and the sender with it. So are those with `%` or `!`: a host may
+    take them for a route to a stranger (`m%evil.example@clinic.example`; Postfix does, for who has signed in).
     """
     never, found = {_normal(one) for one in without}, dict[str, None]()
     for one in named:
         known = _normal(one.removesuffix(">").rpartition("<")[2])
-        if known and known.isascii() and known.rpartition("@")[2] in domains and known not in never:
+        local, _, domain = known.rpartition("@")
+        if known.isascii() and domain in domains and not ROUTES & set(local) and known not in never:
             found[known] = None
     return tuple(found)[:MOST_OTHERS]
 

@@ -14,6 +14,7 @@ from portal.model.ids import KekId, OrgId, PolicyId
 from portal.model.notice import check_words
 from portal.model.parties import address, domain_name
 from portal.model.policy import DEFAULT_CLASS, Policy
+from portal.model.reply import ROUTES
 from portal.orgs.classes import Classes
 
 _SLUG = re.compile(r"[a-z][a-z0-9-]{0,62}\Z")
@@ -68,7 +69,7 @@ class Setup:
             raise InputRefused("This is no mail address.", "contact") from None
         async with self._db.read() as tx:
             own = found.domain in await orgs.domains(tx, org.id)
-        if not own:
+        if not own or ROUTES & set(found.local):
             raise InputRefused("That is not in a sender domain of this organisation. Add the domain first.", "contact")
         if str(found) == org.mail_from.lower():
             raise InputRefused("Notices come from this address. Choose one that somebody reads.", "contact")

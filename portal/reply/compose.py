@@ -134,6 +134,12 @@ class Compose:
         async with self._db.read() as tx:
             return await replies.place(tx, reader.org_id, reader.recipient_id, self._source.now())
 
+    async def elsewhere(self, reader: Reader, reply_id: ReplyId) -> DeliveryId | None:
+        """As `place`, for a new message once the delivery that it was begun beside has ended; None for one that was sent."""
+        async with self._db.read() as tx:
+            found = await replies.one(tx, reply_id)
+        return await self.place(reader) if found is None or found.state == "draft" else None
+
     async def written(self, reader: Reader) -> list[replies.Reply]:
         """Her own new messages, sent or begun; nothing of them is opened."""
         async with self._db.read() as tx:

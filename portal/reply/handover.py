@@ -7,10 +7,12 @@ as they were typed, beside them the same with light formatting where it was aske
 Message-ID is made from the reply's id, so that a reply handed over twice (the answer was lost) is known by its reader's mail program.
 """
 
+from dataclasses import replace
 from email import message_from_bytes, policy
 from email.headerregistry import Address as HeaderAddress
 from email.message import EmailMessage, Message
 from email.utils import format_datetime, getaddresses
+from functools import partial
 
 from portal.clock import Source
 from portal.db import outbox, replies
@@ -57,7 +59,14 @@ class Handover:
         contents = {file.id: await _whole(one, file) for one, file in zip(opened[1:], files, strict=True)}
         raw = build(text, contents, organisation, f"<{reply_id}@{self._domain}>", format_datetime(self._source.now()))
         whole = job.attempts < _TRIES_FOR_ALL
-        return await self._mailer.submit(organisation.mail_from, text.to, raw, also=text.others, whole=whole)
+        submit = partial(self._mailer.submit, organisation.mail_from, text.to, raw)
+        try:
+            return await submit(also=text.others, whole=whole)
+        except SubmissionFailed as failed:
+            if whole or not text.others or not failed.transient or failed.unclear:
+                raise
+        # A host that hangs up for the others (Postfix does after so many that it doesn't know) takes it for the sender alone.
+        return replace(await submit(), left_out=text.others)
 
     async def handed_over(self, job: outbox.Job, submitted: Submitted) -> None:
         reply = await self._reply(job)

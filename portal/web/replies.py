@@ -147,7 +147,7 @@ async def submit(visit: Visit) -> Response:
         except (InputRefused, AssuranceNeeded, TooManyTries) as error:
             failure = error
         except NoLongerReadable:
-            return await ended(visit)
+            return await _ended(visit, reader, typed)
     return await _again_or_prove(visit, reader, wanted, typed, failure, preview)
 
 
@@ -171,9 +171,19 @@ async def _again_or_prove(
         typed = Typed(ReplyId(visit.site.source.new_id()), typed.written)
         kept = await _save(visit, reader, wanted, typed, below=True)
     except NoLongerReadable:
-        return await ended(visit)
+        return await _ended(visit, reader, typed)
     prove = f"/step-up/{wanted}"
     return visit.go_and_return(prove, wanted, typed.draft) if kept else visit.go(prove)
+
+
+async def _ended(visit: Visit, reader: Reader, typed: "Typed") -> Response:
+    """The page of a message that ended. A new message is about none: its words go on beside another of hers, to be sent by her once
+    she has seen that the files stayed behind."""
+    place = await visit.site.compose.elsewhere(reader, typed.draft) if typed.written.fresh else None
+    if place is None:
+        return await ended(visit)
+    own = Typed(ReplyId(visit.site.source.new_id()), typed.written)
+    return await _again_or_prove(visit, reader, place, own, FilesChanged("they stayed with what ended"))
 
 
 async def autosave(visit: Visit) -> Response:

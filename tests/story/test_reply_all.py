@@ -117,6 +117,7 @@ HOSTILE = {
     ),
     "a name that looks like an address": (ALICE, f'"desk@clinic.example" <mallory@evil.example>, "<{DESK}>" <m@evil.example>', []),
     "the portal's own addresses": (ALICE, "portal@clinic.example, reply+abc@portal.example, bounce+x@portal.example", []),
+    "routes through the domain": (ALICE, "m%evil.example@clinic.example, evil.example!m@clinic.example", []),
     "blind copies": (ALICE, "", [f"Bcc: {DESK}", f"Resent-To: {LAB}", f"Reply-To: {DESK}", f"X-Cc: {LAB}"]),
     "line ends and commands": (ALICE, "=?utf-8?q?desk=40clinic.example=0d=0aBcc:m=40evil.example?=", []),
     "no ASCII": (ALICE, "d\u00e9sk@clinic.example, =?utf-8?q?d=C3=A9sk=40clinic.example?=", []),
@@ -207,6 +208,19 @@ async def test_one_who_is_refused_does_not_keep_it_from_the_rest(world: World) -
     await world.worker.send_due()
     assert (await rows(world, replies))[-1]["state"] == "failed"
     assert {one["state"] for one in await rows(world, outbox, kind="reply")} == {"done", "failed"}
+
+
+async def test_a_host_that_hangs_up_for_another_takes_it_for_the_sender(world: World) -> None:
+    """As one does that was named many mailboxes it doesn't have: tried whole a few times, then the sender alone gets it, once."""
+    await allow(world)
+    alice, message, draft_id = await at_page(world, to_many(f"{ALICE}, {DESK}, {LAB}"))
+    world.sink.refuse_with, world.sink.refuse_for = "421 4.7.0 too many errors", frozenset([LAB])
+    assert await press(alice, message, draft_id, to_all="yes") == 303
+    for _ in range(8):
+        await world.worker.send_due()
+        world.clock.forward(minutes=12)
+    assert [one.rcpt_to for one in world.sink.messages if CAROL in one.rcpt_to] == [(CAROL,)]
+    assert [one.detail["left_out"] for one in await world.events("ReplyHandedOver")] == [2]
 
 
 async def test_who_is_signed_out_while_writing_keeps_her_choice(world: World) -> None:

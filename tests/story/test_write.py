@@ -200,16 +200,20 @@ async def test_no_form_says_where_it_goes_or_writes_a_field(world: World) -> Non
 
 
 async def test_so_many_a_day_and_no_more(world: World) -> None:
-    """One more than a day may have is refused with what was typed still there; a day later it goes."""
+    """One more than a day may have is refused with what was typed still there; a day later it goes. What was begun before them all
+    is still found."""
     await takes(world)
     alice, message = await reading(world)
+    action, begun = await writing(alice)
+    assert await send(alice, action, begun, act="save") == 303
     for _ in range(MOST_A_DAY):
         action, draft = await writing(alice)
         assert await send(alice, action, draft) == 303
     action, draft = await writing(alice)
     assert await send(alice, action, draft, text="One more.") == 429
     assert "One more." in alice.page
-    assert len(await rows(world, replies)) == MOST_A_DAY
+    assert len(await rows(world, replies)) == MOST_A_DAY + 1
+    assert f'{action}/{begun}"' in (await alice.get("/inbox")).text
     while await world.worker.send_due():
         pass
     world.clock.forward(hours=25)
@@ -243,12 +247,42 @@ async def test_who_is_shut_out_sends_nothing_and_an_end_takes_it_along(world: Wo
     assert await rows(world, grants, container_id=draft) == []
 
 
+async def test_its_words_outlive_the_message_beside(world: World) -> None:
+    """When that ends while she writes, the page goes on beside another of hers, without files; what was sent is not offered twice."""
+    await takes(world)
+    alice, first = await reading(world)
+    await world.announce(letter(message_id="<2@clinic.example>"))
+    second = re.findall(r'href="(/messages/[^"/]+)"', (await alice.get("/inbox")).text)[0]
+    await alice.get(second)
+    action, draft = await writing(alice)
+    assert (action, first != second) == (f"{second}/reply", True)
+    assert await send(alice, action, draft, act="save") == 303
+    version = (await rows(world, replies))[0]["version"]
+    await put(world, deliveries, {"state": "revoked"}, id=second.rpartition("/")[2])
+    for act in ("send", "save"):
+        assert await send(alice, action, draft, act=act, version=version) == 409
+        assert f'action="{first}/reply"' in alice.page
+        assert "When do I come?" in alice.page
+        assert 'value="A question"' in alice.page
+    assert await world.events("ReplySubmitted") == []
+    moved = alice.page.split('name="draft" value="')[1][:36]
+    assert moved != draft
+    assert await send(alice, f"{first}/reply", moved) == 303
+    await world.worker.send_due()
+    assert [one.rcpt_to for one in world.sink.messages if CONTACT in one.rcpt_to] == [(CONTACT,)]
+    assert "Reply sent" not in (await alice.get(first)).text
+    await put(world, deliveries, {"state": "revoked"}, id=first.rpartition("/")[2])
+    await put(world, deliveries, {"state": "opened"}, id=second.rpartition("/")[2])
+    assert await send(alice, f"{first}/reply", moved) == 410
+
+
 async def test_an_admin_says_where(world: World) -> None:
     """An address in a domain of its own, that somebody reads; staff see who wrote and when, as of a reply."""
     for wrong in (
         "mallory@evil.example",
         "x@practice.example",
         "no address",
+        "m%evil.example@clinic.example",
         "portal@clinic.example",
         "x@clinic.example\r\nBcc: y",
     ):
@@ -266,5 +300,6 @@ async def test_an_admin_says_where(world: World) -> None:
     assert await send(alice, action, draft) == 303
     page = await dora.get(f"/staff/messages/{(await rows(world, messages))[0]['id']}")
     assert (page.status_code, "A question" in page.text, "When do I come?" in page.text) == (200, False, False)
+    assert ("Wrote a new message, with 0" in page.text, "Answered" in page.text) == (True, False)
     await world.worker.send_due()  # and the sender of the message beside hears nothing of it
     assert not [one for one in world.sink.messages if CAROL in one.rcpt_to]

@@ -70,7 +70,9 @@ _SENTENCES: dict[str, Callable[[Detail], str]] = {
     "OriginalDownloaded": lambda d: "Original (.eml) downloaded",
     "ReadDenied": lambda d: f"A look was refused ({d.get('reason', '')})",
     "OpenFailed": lambda d: "The content did not open",
-    "ReplySubmitted": lambda d: f"Answered, with {d.get('attachments', 0)} attachments",
+    "ReplySubmitted": lambda d: (
+        f"{'Wrote a new message' if d.get('fresh') else 'Answered'}, with {d.get('attachments', 0)} attachments"
+    ),
     "ReplyOpened": lambda d: "The portal opened the answer to hand it over",
     "ReplyHandedOver": lambda d: f"The answer was handed to {_hop(d)}",
     "ReplyFailed": lambda d: "The answer could not be handed over",
