@@ -23,6 +23,7 @@ KINDS = (
     "postfix-map",
     "postfix-agent",
     "postfix-secure",
+    "postfix-graduation",
     "exim",
     "haraka",
     "stalwart",

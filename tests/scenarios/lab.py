@@ -160,7 +160,7 @@ class Lab:
         loop = asyncio.get_running_loop()
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         address = f"{self._net}.53.53" if self._dns_port else "127.0.0.1"
-        sock.bind((address, self._dns_port))
+        sock.bind((address, self._dns_port or _port_of_all()))  # free for TCP, too
         port = sock.getsockname()[1]
         if self._dns_port:
             stop = threading.Event()

@@ -255,7 +255,7 @@ def test_doctor_says_what_is_wrong(clinic: Clinic) -> None:
         clinic.store()
     well = clinic.portal.cli("doctor").splitlines()
     assert [line for line in well if not line.startswith("ok  ")] == []
-    assert len(well) == 11
+    assert len(well) == 12
     blob = max((path for path in (clinic.portal.folder / "blobs").glob("??/*")), key=lambda path: path.stat().st_mtime)
     with _moved(blob):
         done = clinic.portal.run("doctor", SUBMISSION_URL=f"smtp://localhost:{free_port()}")

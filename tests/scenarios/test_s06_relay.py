@@ -301,7 +301,7 @@ async def _graduating(around: Around, world: World, port: int) -> None:
         f"[localhost]:{around.intake_port}": back,
         f"{around.credential.username}:{around.credential.password}": f"{relay.row.username}:{relay.password}",
     }
-    master = recipe("postfix master.cf", around.replacing) + recipe("postfix graduation", around.replacing)
+    master = recipe("postfix master.cf", around.replacing) + recipe("postfix-graduation master.cf", around.replacing)
     main = recipe("postfix main.cf", around.replacing)
     password = recipe("postfix portal-password", around.replacing)
     for old, new in mine.items():
