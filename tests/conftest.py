@@ -19,13 +19,9 @@ _TESTS = Path(__file__).resolve().parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks each test with its shelf, the folder it lies in: `pytest -m "not browser"`. Where several run at a time, a file's tests
-    stay together, and all that start a browser: two at once were seen to stand still."""
+    """Marks each test with its shelf, the folder it lies in: `pytest -m "not browser"`."""
     for item in items:
-        path = item.path.relative_to(_TESTS)
-        shelf = path.parts[0]
-        item.add_marker(shelf)
-        item.add_marker(pytest.mark.xdist_group("chromium" if shelf in ("browser", "scanners") else str(path)))
+        item.add_marker(item.path.relative_to(_TESTS).parts[0])
 
 
 @pytest.fixture
