@@ -191,15 +191,16 @@ async def test_who_searches_many_times_at_once_holds_up_nobody(world: World, mon
         for n in range(8)
     ]
     await asyncio.sleep(0.1)
-    assert running == ["slow0"]
+    (first,) = running  # whichever reached the database before the others
+    one = many.pop(int(first.removeprefix("slow")))
     assert await found(bob, "bob") == ["For Bob"]
-    busy = await asyncio.gather(*many[1:])
+    busy = await asyncio.gather(*many)
     assert {answer.status_code for answer in busy} == {429}
     assert "Another search is still running" in busy[0].text
-    assert 'value="slow1"' in busy[0].text
+    assert f'value="slow{int(first == "slow0")}"' in busy[0].text
     assert busy[0].headers["retry-after"]
     go_on.set()
-    assert (await many[0]).status_code == 200
+    assert (await one).status_code == 200
     assert await found(alice, "ferritin") == ["Blood results"]
 
 
