@@ -114,7 +114,9 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         with item.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
             print(f"\n{item.nodeid}: Chromium did not answer and was killed", file=sys.stderr)
         if any(one.failed for one in reports):
-            item._initrequest()  # type: ignore[attr-defined] # its fixtures anew
+            # Its file's fixtures anew, too: the portal that it left half-way is another's by now.
+            item.session._setupstate.teardown_exact(item.session)  # type: ignore[arg-type]
+            item._initrequest()  # type: ignore[attr-defined]
             reports = runtestprotocol(item, nextitem=nextitem, log=False)
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
