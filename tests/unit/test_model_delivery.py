@@ -36,6 +36,7 @@ def test_a_step_leads_where_it_says(state: DeliveryState, step: Step, progress: 
     if then is None:
         return
     ends = {Step.EXPIRE: "expired", Step.REVOKE: "revoked", Step.DISPOSE: "disposed", Step.QUARANTINE: "quarantined"}
+    ends[Step.GRADUATE] = "graduated"
     if step in ends:
         assert then.value == ends[step]
     elif step in (Step.RESTORE, Step.EXTEND):
