@@ -1,6 +1,7 @@
 """What all tests share: the event loop, and databases of both engines at the newest revision."""
 
 import asyncio
+import gc
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks each test with its shelf, the folder it lies in: `pytest -m "not browser"`."""
     for item in items:
         item.add_marker(item.path.relative_to(_TESTS).parts[0])
+
+
+def pytest_collection_finish() -> None:
+    """What is there for the whole run is not gone through again by the garbage collector: that would count as time of some test."""
+    gc.freeze()
 
 
 @pytest.fixture
