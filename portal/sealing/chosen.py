@@ -29,7 +29,8 @@ def plain(typed: str) -> str:
     if len(typed) > 4 * MOST_SIGNS:
         raise ValueError("too long for a code")
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", typed).casefold())
-    signs = "".join(sign for sign in folded if sign not in _IGNORED)
+    # Once more: an accent typed apart stands as a space and a combining sign, which meets its letter only now.
+    signs = unicodedata.normalize("NFKC", "".join(sign for sign in folded if sign not in _IGNORED))
     if not signs or len(signs) > MOST_SIGNS or not signs.isprintable():
         raise ValueError("not a code")
     return signs

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, Response, WebError
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, Response, WebError, expect
 
 from portal.demo import Demo, Ports, first_message, send, settings_of, started
 
@@ -206,7 +206,8 @@ def settled(tab: Page) -> None:
 
 def inspect(tab: Page) -> None:
     """One h1; nothing for axe to find, light and wide or dark and narrow; no sideways scroll."""
-    assert tab.locator("h1").count() == 1, tab.url
+    expect(tab.locator("h1")).to_have_count(1)
+    tab.wait_for_load_state()
     findings: list[str] = []
     for scheme, size in (("light", WIDE), ("dark", NARROW)):
         tab.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]

@@ -26,6 +26,11 @@ def test_any_text_is_a_code_or_refused(text: str) -> None:
     assert plain(signs) == signs
 
 
+def test_an_accent_typed_apart_is_one() -> None:
+    """A dead key that did not take."""
+    assert plain("A\u00b4rbol-7") == plain("\u00e1rbol 7")
+
+
 def test_many_at_once_are_checked_in_any_loop() -> None:
     """Contended in one event loop and then in another: a lock of the first would refuse the second."""
 
